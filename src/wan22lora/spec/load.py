@@ -1,0 +1,255 @@
+"""run.yaml → Spec: read, lay over preset and hardware, resolve paths, check. All findings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from wan22lora.errors import Finding, SpecError
+from wan22lora.musubi.pins import DEFAULT, Pin, pin_named
+from wan22lora.spec.document import Document, KeyPath, parse_document, read_document
+from wan22lora.spec.layers import Layer, Origin, Settings
+from wan22lora.spec.model import DatasetSettings, RunFile, TrainSettings
+from wan22lora.spec.paths import UnknownVariableError, resolve_path
+from wan22lora.spec.presets import hardware_for, preset_layers, preset_names, read_hardware, unknown_preset
+from wan22lora.spec.resolved import Dataset, Expert, Spec, StepOptions
+from wan22lora.spec.rules import broken_rules
+from wan22lora.spec.tasks import TASKS, ExpertName, Task
+from wan22lora.spec.validate import check
+
+DEFAULTS = """
+data: {caption_extension: .txt, batch_size: 1, repeats: 1, bucket: true, bucket_no_upscale: false, source_fps: auto}
+train:
+  gradient_accumulation: 1
+  gradient_checkpointing: true
+  data_loader_workers: 2
+  attention: sdpa
+  seed: 42
+"""
+SOURCES = {"images": "images", "image_jsonl": "images", "videos": "videos", "video_jsonl": "videos"}
+PATH_OPTIONS = ("sample_prompts", "base_weights", "resume", "logging_dir", "log_tracker_config", "clip")
+"""musubi options that take a path; a relative one is meant from run.yaml, not from musubi's checkout."""
+
+
+def load_spec(
+    path: Path,
+    *,
+    gpu_memory_gib: Callable[[], float | None] = lambda: None,
+    folder_suffix: str = "",
+) -> Spec:
+    """The run that the file describes.
+
+    `gpu_memory_gib` answers for `hardware: auto` (None: no GPU here); `folder_suffix` keeps a rehearsal apart.
+    Raises SpecError with every finding.
+    """
+    document = read_document(path)
+    run_file, findings = check(document, RunFile)
+    chosen = document.data.get("preset")
+    if isinstance(chosen, str) and chosen not in preset_names():
+        findings.append(unknown_preset(f"{document.place(('preset',))} preset", chosen))
+    if run_file is None or findings:
+        raise SpecError(f"{document.file} cannot be used", findings=findings)
+    return _Loader(path, document, run_file, gpu_memory_gib, folder_suffix).spec()
+
+
+class _Loader:
+    """Holds what the steps of loading one file share; lives for one call of load_spec."""
+
+    def __init__(
+        self,
+        path: Path,
+        document: Document,
+        run_file: RunFile,
+        gpu_memory_gib: Callable[[], float | None],
+        folder_suffix: str,
+    ) -> None:
+        self.path, self.document, self.run_file = path, document, run_file
+        self.folder_suffix = folder_suffix
+        self.findings: list[Finding] = []
+        own = Layer(document, "run.yaml")
+        defaults = Layer(parse_document(DEFAULTS, file="defaults", folder=path.parent), "defaults")
+        presets = preset_layers(run_file.preset) if run_file.preset else ()
+        self.layers: tuple[Layer, ...] = (defaults, *presets, own)
+        top = Settings()
+        for layer in self.layers:
+            top.lay(layer, ())
+        self.top = top
+        self._lay_hardware(gpu_memory_gib)
+
+    def spec(self) -> Spec:
+        task = TASKS[self.top.values.get("task", "t2v-A14B")]
+        base = self.document.folder
+        folder = (
+            self._path(self.run_file.folder, ("folder",))
+            if self.run_file.folder
+            else resolve_path(f"runs/{self.run_file.name}", base)
+        )
+        spec = Spec(
+            file=Path(self.path).absolute(),
+            name=self.run_file.name,
+            folder=folder.with_name(folder.name + self.folder_suffix),
+            task=task,
+            pin=self._pin(),
+            trigger=self.run_file.trigger,
+            preset=self.run_file.preset,
+            hardware=self.hardware,
+            models=self._models(),
+            datasets=tuple(self._datasets()),
+            experts=tuple(self._expert(task, name) for name in task.experts),
+            cache_latents=self._step_options("cache-latents"),
+            cache_text=self._step_options("cache-text"),
+            notes=tuple(self.notes),
+        )
+        found = [*self.findings, *broken_rules(spec, self.document)]
+        errors = [finding for finding in found if finding.level == "error"]
+        if errors:
+            raise SpecError(f"{self.document.file} cannot be used", findings=found)
+        return _with_notes(spec, found)
+
+    def _pin(self) -> Pin:
+        try:
+            return pin_named(str(self.top.values.get("pin", DEFAULT.name)))
+        except ValueError:
+            where = str(self.top.origins["pin"])
+            self.findings.append(
+                Finding(where, "is no revision that this program knows", "pin: v0.3.4, or article")
+            )
+            return DEFAULT
+
+    def _lay_hardware(self, gpu_memory_gib: Callable[[], float | None]) -> None:
+        """Puts the hardware layer between the presets and run.yaml."""
+        self.notes: list[Finding] = []
+        wanted = self.top.values.get("hardware", "auto")
+        if wanted == "auto":
+            memory = gpu_memory_gib()
+            if memory is None:
+                self.hardware = "auto"
+                self.notes.append(
+                    Finding(
+                        "hardware: auto",
+                        "no GPU here, so no memory settings beyond the preset's",
+                        level="warning",
+                    )
+                )
+                return
+            found = hardware_for(memory)
+            if found is None:
+                text = f"the GPU has {memory:.1f} GiB; musubi needs about 16 GB for a 14B expert"
+                self.notes.append(Finding("hardware: auto", text, level="warning"))
+            wanted = found or "16gb"
+        self.hardware = wanted
+        kind = "videos" if self._has_clips() else "images"
+        *before, own = self.layers
+        self.layers = (*before, Layer(read_hardware(wanted)[1], "hardware", train=(kind,)), own)
+
+    def _has_clips(self) -> bool:
+        entries = [self.run_file, *(self.run_file.datasets or ())]
+        return any(entry.videos or getattr(entry, "video_jsonl", None) for entry in entries)
+
+    def _expert(self, task: Task, name: ExpertName) -> Expert:
+        settings = Settings()
+        options = Settings()
+        own = Layer(parse_document(_range_yaml(task, name), file="task", folder=self.path.parent), "task")
+        settings.lay(own, ("train",))
+        for layer in self.layers:
+            settings.lay(layer, layer.train, ("experts", name))
+            options.lay(layer, ("musubi", "train"), ("musubi", f"train-{name}"))
+        values = dict(settings.values)
+        for key in ("checkpoint", "network_weights"):
+            if key in values:
+                origin = settings.origins[key]
+                values[key] = str(self._path(values[key], origin.path, origin))
+        return Expert(
+            origins=settings.origins,
+            fallback=self._fallback("train"),
+            prefix="train",
+            name=name,
+            settings=TrainSettings.model_validate(values),
+            options=self._with_paths(options),
+            option_origins=options.origins,
+        )
+
+    def _datasets(self) -> Iterator[Dataset]:
+        entries: list[tuple[KeyPath, dict[str, Any]]] = []
+        for key in ("images", "videos"):
+            if key in self.document.data:
+                entries.append(((), {key: self.document.data[key]}))
+        for index, entry in enumerate(self.document.data.get("datasets") or []):
+            entries.append((("datasets", index), entry))
+        if not entries:
+            where = f"{self.document.file}:1:1 images"
+            text = "names no pictures: give `images:`, `videos:` or `datasets:`"
+            self.findings.append(Finding(where, text, "images: ./pictures"))
+        for path, entry in entries:
+            sources = [key for key in SOURCES if entry.get(key)]
+            where = f"{self.document.place(path)} {'datasets' if path else 'images'}"
+            if len(sources) != 1:
+                text = f"needs exactly one of {', '.join(SOURCES)}, and has {', '.join(sources) or 'none'}"
+                self.findings.append(Finding(where, text))
+                continue
+            yield self._dataset(path, sources[0], entry[sources[0]])
+
+    def _dataset(self, path: KeyPath, source: str, value: str) -> Dataset:
+        settings = Settings()
+        for layer in self.layers:
+            settings.lay(layer, ("data",))
+        if path:
+            settings.lay(self.layers[-1], path)
+        resolved = self._path(value, (*path, source))
+        keys = {key: setting for key, setting in settings.values.items() if key not in SOURCES}
+        return Dataset(
+            origins=settings.origins,
+            fallback=self._fallback("data"),
+            prefix="data",
+            settings=DatasetSettings.model_validate(keys),
+            kind=SOURCES[source],
+            directory=None if source.endswith("jsonl") else resolved,
+            jsonl=resolved if source.endswith("jsonl") else None,
+        )
+
+    def _models(self) -> dict[str, Path]:
+        models = Settings()
+        for layer in self.layers:
+            models.lay(layer, ("models",))
+        return {
+            key: self._path(value, models.origins[key].path, models.origins[key])
+            for key, value in models.values.items()
+        }
+
+    def _step_options(self, step: str) -> StepOptions:
+        options = Settings()
+        for layer in self.layers:
+            options.lay(layer, ("musubi", step))
+        return StepOptions(self._with_paths(options), options.origins)
+
+    def _with_paths(self, options: Settings) -> dict[str, Any]:
+        values = {key.removeprefix("--"): value for key, value in options.values.items()}
+        for key in PATH_OPTIONS:
+            if isinstance(values.get(key), str):
+                values[key] = str(self._path(values[key], options.origins[key].path, options.origins[key]))
+        return values
+
+    def _path(self, text: str, path: KeyPath, origin: Origin | None = None) -> Path:
+        document = origin.layer.document if origin else self.document
+        try:
+            return resolve_path(text, document.folder)
+        except UnknownVariableError as unknown:
+            where = str(origin) if origin else f"{document.place(path)} {path[-1]}"
+            fix = f"export {unknown}=…"
+            self.findings.append(Finding(where, f"the environment variable {unknown} is not set", fix))
+            return document.folder / text
+
+    def _fallback(self, key: str) -> str:
+        return str(self.document.place((key,)))
+
+
+def _range_yaml(task: Task, name: ExpertName) -> str:
+    timesteps = task.timestep_range(name)
+    return "{}" if timesteps is None else f"train: {{timestep_range: [{timesteps[0]}, {timesteps[1]}]}}"
+
+
+def _with_notes(spec: Spec, found: list[Finding]) -> Spec:
+    from dataclasses import replace
+
+    return replace(spec, notes=(*spec.notes, *found))

@@ -1,0 +1,286 @@
+"""The keys of run.yaml, of a preset and of a hardware file, each with its documentation.
+
+Every field may be left out: a run is the sum of its layers (preset, hardware, run.yaml), and what must be there is
+checked on the sum by rules.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from wan22lora.spec.tasks import TaskName
+
+Number = int | float
+PathText = Annotated[str, StringConstraints(min_length=1)]
+Scalar = bool | int | float | str
+OptionValue = bool | int | float | str | list[int | float | str]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, strict=False)
+
+
+class MemorySettings(Strict):
+    """Options that trade time for GPU memory and never change what is learned."""
+
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in the backward pass instead of keeping them (musubi `--gradient_checkpointing`)."""
+    gradient_checkpointing_cpu_offload: bool | None = None
+    """Keep the remaining activations in RAM. Needs gradient_checkpointing; not at the article's pin."""
+    blocks_to_swap: int | None = Field(None, ge=0, le=39)
+    """How many of the 40 blocks wait in RAM for their turn (0 to 39). Needs 28 GB of RAM or more while loading."""
+
+
+class TrainSettings(MemorySettings):
+    """How an expert is trained. Written under `train:` for both, under `experts.high` or `experts.low` for one."""
+
+    learning_rate: float | None = Field(None, gt=0, le=1)
+    """The learning rate at its highest. musubi's own default, 2e-6, teaches nothing in a usual run."""
+    optimizer: str | None = Field(None, min_length=1)
+    """adamw, adamw8bit, adafactor, or the full name of a class such as `prodigyopt.Prodigy`."""
+    optimizer_args: dict[str, Scalar] | None = None
+    """Arguments of the optimizer, for example `{weight_decay: 0.1}`."""
+    lr_scheduler: str | None = Field(None, min_length=1)
+    """constant, constant_with_warmup, linear, cosine, cosine_with_restarts, cosine_with_min_lr, polynomial,
+    inverse_sqrt, warmup_stable_decay, rex or piecewise_constant."""
+    lr_scheduler_power: Number | None = Field(None, gt=0)
+    """The exponent of `polynomial`: 1 falls in a line, 8 falls early."""
+    lr_scheduler_min_lr_ratio: float | None = Field(None, ge=0, le=1)
+    """Where `cosine_with_min_lr`, `warmup_stable_decay` and `rex` end, as a share of the learning rate.
+    `polynomial` ignores it."""
+    lr_scheduler_num_cycles: int | None = Field(None, ge=1)
+    """Restarts of `cosine_with_restarts`."""
+    lr_scheduler_args: dict[str, Scalar] | None = None
+    """Further arguments of the scheduler, for example `{lr_end: 1.0e-5}` for `polynomial`."""
+    lr_warmup_steps: int | float | None = Field(None, ge=0)
+    """Steps, or a share of the run below 1, in which the learning rate rises to its value."""
+    lr_decay_steps: int | float | None = Field(None, ge=0)
+    """Steps, or a share below 1, of the decay of `warmup_stable_decay`."""
+
+    rank: int | None = Field(None, ge=1, le=512)
+    """The LoRA's rank (musubi `--network_dim`). The file grows with it: 4,792,320 numbers for each rank."""
+    alpha: float | int | None = Field(None, gt=0)
+    """The LoRA's alpha; updates are scaled by alpha / rank. Follows the rank when it is left out."""
+    network_dropout: float | None = Field(None, ge=0, lt=1)
+    """Share of the LoRA's activations dropped in training."""
+    network_args: dict[str, Scalar] | None = None
+    """Arguments of musubi's LoRA module, for example `{loraplus_lr_ratio: 4}`."""
+    network_weights: PathText | None = None
+    """A LoRA file to start from instead of a new one."""
+
+    epochs: int | None = Field(None, ge=1)
+    """How often every picture is seen. Either this or `steps`."""
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps of each expert. Either this or `epochs`."""
+    gradient_accumulation: int | None = Field(None, ge=1)
+    """Batches whose gradients are added up for one optimizer step."""
+    max_grad_norm: Number | None = Field(None, ge=0)
+    """Gradients longer than this are shortened to it; 0 leaves them as they are."""
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    """The seed of shuffling and noise."""
+
+    timestep_sampling: Literal["shift", "sigmoid", "uniform", "logsnr"] | None = None
+    """How timesteps are drawn. `sigma`, musubi's default, turns the timestep range upside down and is refused."""
+    timestep_shift: Number | None = Field(None, gt=0)
+    """The shift of `timestep_sampling: shift`; above 1 it prefers noisier timesteps."""
+    sigmoid_scale: Number | None = Field(None, gt=0)
+    """The spread of `sigmoid` and `shift`."""
+    preserve_distribution_shape: bool | None = None
+    """Draw again until a timestep falls into the range (true), or squeeze the distribution into it (false)."""
+    timestep_range: tuple[int, int] | None = None
+    """Lowest and highest timestep, 0 to 1000. Each expert has its own by the task: 875 (image-to-video: 900) divides
+    them."""
+
+    save_every_epochs: int | None = Field(None, ge=1)
+    """Write a checkpoint after every so many epochs."""
+    save_every_steps: int | None = Field(None, ge=1)
+    """Write a checkpoint after every so many steps."""
+    keep_last_epochs: int | None = Field(None, ge=1)
+    """Keep the checkpoints of the last so many epochs, delete older ones."""
+    keep_last_steps: int | None = Field(None, ge=1)
+    """Keep the checkpoints of the last so many steps, delete older ones."""
+    save_state: bool | None = None
+    """Write the optimizer's state with every checkpoint (about 0.9 GB each at rank 16)."""
+    save_precision: Literal["fp32", "fp16", "bf16"] | None = None
+    """The LoRA file's number format; fp32 files are twice as large. The article's pin always takes the weights' own."""
+
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = None
+    """The number format of the computation; must be that of the weights (fp16 for the released Wan 2.2 files)."""
+    fp8_base: bool | None = None
+    """Hold the frozen weights in 8 bits."""
+    fp8_scaled: bool | None = None
+    """With fp8_base: scale each block of weights, more exact. Needs fp16 or bf16 weights."""
+    attention: Literal["sdpa", "xformers", "flash", "flash3"] | None = None
+    """Who computes attention. sdpa is part of torch; the others are packages of musubi's environment."""
+    data_loader_workers: int | None = Field(None, ge=0)
+    """Processes that read the caches ahead (musubi's own default is 8)."""
+
+    checkpoint: PathText | None = None
+    """The expert's weights, when they are not those under `models:`."""
+    output_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]+$")] | None = None
+    """The LoRA's file name without `.safetensors`; NAME-high and NAME-low when left out."""
+    title: str | None = None
+    """The title in the file's metadata; the output name when left out."""
+    author: str | None = None
+    """The author in the file's metadata."""
+
+
+class DataSettings(Strict):
+    """How pictures and clips are read. Written under `data:` for all datasets, or on a dataset for that one."""
+
+    resolution: int | tuple[int, int] | None = None
+    """Size of the training pictures: 960, or [960, 544] for width and height. Buckets keep its area, not its shape."""
+    batch_size: int | None = Field(None, ge=1)
+    """Pictures of one bucket that are trained together."""
+    repeats: int | None = Field(None, ge=1)
+    """How often each item appears in an epoch; balances datasets of different size."""
+    caption_extension: Annotated[str, StringConstraints(pattern=r"^\.[^/\\]+$")] | None = None
+    """Captions are files beside the pictures with this ending, dot included."""
+    bucket: bool | None = None
+    """Sort pictures by shape instead of cropping all to one."""
+    bucket_no_upscale: bool | None = None
+    """Leave pictures that are smaller than the resolution at their size."""
+    frames: int | list[int] | None = None
+    """Clips: how many frames are taken (1, 5, 9, … 81: 4N+1); several lengths may be given."""
+    frame_extraction: Literal["head", "chunk", "slide", "uniform", "full"] | None = None
+    """Clips: which frames: the first, all in chunks, a sliding window, evenly spread windows, or the whole clip."""
+    frame_stride: int | None = Field(None, ge=1)
+    """Clips, `slide`: frames between two windows."""
+    frame_sample: int | None = Field(None, ge=1)
+    """Clips, `uniform`: how many windows."""
+    max_frames: int | None = Field(None, ge=1)
+    """Clips, `full`: the longest clip."""
+    source_fps: Literal["auto", "as-is"] | float | None = None
+    """Clips: their frame rate; frames are dropped to reach Wan's 16 per second. `auto` reads it from the clips,
+    `as-is` drops none."""
+
+
+class DatasetSettings(DataSettings):
+    """One folder or list of pictures or clips; exactly one of the four sources."""
+
+    images: PathText | None = None
+    """A folder of pictures."""
+    videos: PathText | None = None
+    """A folder of clips."""
+    image_jsonl: PathText | None = None
+    """A file with one JSON object a line: image_path and caption."""
+    video_jsonl: PathText | None = None
+    """A file with one JSON object a line: video_path and caption."""
+
+
+class ModelSettings(Strict):
+    """Where the weights are. What is left out comes from the machine settings."""
+
+    high: PathText | None = None
+    """The high-noise expert."""
+    low: PathText | None = None
+    """The low-noise expert."""
+    dit: PathText | None = None
+    """The only model of a single-expert task."""
+    vae: PathText | None = None
+    """wan_2.1_vae.safetensors (Wan 2.2 A14B uses it too)."""
+    t5: PathText | None = None
+    """models_t5_umt5-xxl-enc-bf16.pth."""
+
+
+class ExpertSettings(Strict):
+    """What differs between the two experts; each accepts every key of `train:`."""
+
+    high: TrainSettings | None = None
+    """The high-noise expert."""
+    low: TrainSettings | None = None
+    """The low-noise expert."""
+
+
+StepOptions = dict[str, OptionValue | None]
+
+
+class MusubiOptions(Strict):
+    """Options of musubi's programs that have no key of their own, by step; checked against the pinned revision."""
+
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"), populate_by_name=False)
+
+    cache_latents: StepOptions | None = None
+    """wan_cache_latents, for example `{vae_cache_cpu: true}`."""
+    cache_text: StepOptions | None = None
+    """wan_cache_text_encoder_outputs, for example `{fp8_t5: true}`."""
+    train: StepOptions | None = None
+    """wan_train_network, both experts."""
+    train_high: StepOptions | None = None
+    """wan_train_network, the high-noise expert only."""
+    train_low: StepOptions | None = None
+    """wan_train_network, the low-noise expert only."""
+
+
+class Partial(Strict):
+    """The keys that a run.yaml and a preset have in common."""
+
+    preset: str | None = None
+    """The preset that this file starts from (`wan22lora presets list`)."""
+    hardware: Literal["auto", "16gb", "24gb", "48gb", "80gb"] | None = None
+    """Memory settings for a card of this size; auto looks at the GPU. Never changes what is learned."""
+    task: TaskName | None = None
+    """t2v-A14B and i2v-A14B train a pair of experts, t2v-14B the one model of Wan 2.1."""
+    pin: str | None = None
+    """The revision of musubi-tuner: v0.3.4 (default) or article."""
+    data: DataSettings | None = None
+    """Settings of all datasets."""
+    models: ModelSettings | None = None
+    """Weights."""
+    train: TrainSettings | None = None
+    """Settings of both experts."""
+    experts: ExpertSettings | None = None
+    """Settings of one expert."""
+    musubi: MusubiOptions | None = None
+    """Further options of musubi's programs, by step."""
+
+
+class RunFile(Partial):
+    """run.yaml: pictures or clips in, a pair of Wan 2.2 LoRAs out."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
+    """The run's name: its folder runs/NAME and its LoRA files. Letters, digits and . _ + - only."""
+    trigger: str | None = Field(None, min_length=1)
+    """The word that calls the LoRA up; captions without it are pointed out."""
+    images: PathText | None = None
+    """A folder of pictures with captions; short for one entry under `datasets:`."""
+    videos: PathText | None = None
+    """A folder of clips with captions; short for one entry under `datasets:`."""
+    datasets: list[DatasetSettings] | None = Field(None, min_length=1)
+    """Several folders or lists."""
+    folder: PathText | None = None
+    """Where the run lives, when not in runs/NAME beside this file."""
+
+
+class PresetFile(Partial):
+    """A preset: a partial run.yaml with a summary."""
+
+    summary: str
+    """One line for `wan22lora presets list`."""
+    reproduces: str | None = None
+    """The published commands that the preset repeats option for option, options without effect included."""
+
+
+class HardwareFile(Strict):
+    """Memory settings for one class of cards."""
+
+    summary: str
+    """One line for a person."""
+    gpu_memory_gib: float
+    """`hardware: auto` takes the largest class that the GPU's memory reaches."""
+    images: MemorySettings
+    """Settings when only pictures are trained."""
+    videos: MemorySettings
+    """Settings when clips are trained."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of run.yaml, for editors."""
+    described = RunFile.model_json_schema(by_alias=True)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **described,
+        "title": "wan22lora run.yaml",
+    }

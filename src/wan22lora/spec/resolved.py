@@ -1,0 +1,90 @@
+"""A run with every layer laid over the other: what plan/ works with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wan22lora.errors import Finding
+from wan22lora.musubi.pins import Pin
+from wan22lora.spec.layers import Origin
+from wan22lora.spec.model import DatasetSettings, TrainSettings
+from wan22lora.spec.tasks import ExpertName, Task
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings after all layers, each value with its origin; missing keys are None in `settings`."""
+
+    origins: Mapping[str, Origin]
+    fallback: str
+    """Where to point for a key that nobody wrote."""
+    prefix: str
+    """`train`, `experts.high`, `data`, …: the key path a person would write such a key under."""
+
+    def where(self, key: str) -> str:
+        """`run.yaml:12:7 train.learning_rate` for a key."""
+        if key in self.origins:
+            return str(self.origins[key])
+        return f"{self.fallback} {self.prefix}.{key}"
+
+    def from_preset_that_reproduces(self, key: str) -> str | None:
+        """The published source that the value is there to reproduce, if its preset says so."""
+        return self.origins[key].layer.reproduces if key in self.origins else None
+
+
+@dataclass(frozen=True)
+class Expert(Resolved):
+    """One training."""
+
+    name: ExpertName
+    settings: TrainSettings
+    options: Mapping[str, Any]
+    """musubi options without a key of their own."""
+    option_origins: Mapping[str, Origin]
+
+    @property
+    def step(self) -> str:
+        return "train" if self.name == "single" else f"train-{self.name}"
+
+
+@dataclass(frozen=True)
+class Dataset(Resolved):
+    """One folder or list, its paths absolute."""
+
+    settings: DatasetSettings
+    kind: str
+    """images or videos."""
+    directory: Path | None
+    jsonl: Path | None
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """musubi options without a key of their own, of one caching step."""
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, Origin]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A run as its files describe it. Paths are absolute; weights may be None, then the machine settings decide."""
+
+    file: Path
+    name: str
+    folder: Path
+    task: Task
+    pin: Pin
+    trigger: str | None
+    preset: str | None
+    hardware: str
+    models: Mapping[str, Path]
+    datasets: tuple[Dataset, ...]
+    experts: tuple[Expert, ...]
+    cache_latents: StepOptions
+    cache_text: StepOptions
+    notes: tuple[Finding, ...]
+    """Warnings, for the plan to show."""

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wan22lora.errors import Finding, SpecError
+from wan22lora.spec.load import load_spec
+from wan22lora.spec.resolved import Spec
+
+Load = Callable[[str], Spec]
+Refuse = Callable[[str], list[Finding]]
+SHORT = "name: paper\npreset: style\nimages: ./pictures\n"
+
+
+def test_a_name_a_preset_and_a_folder_are_enough(load: Load, tmp_path: Path) -> None:
+    spec = load(SHORT)
+    assert [expert.name for expert in spec.experts] == ["high", "low"]
+    assert spec.datasets[0].directory == tmp_path / "pictures"
+    assert spec.folder == tmp_path / "runs" / "paper"
+    assert spec.experts[0].settings.learning_rate == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("task", "ranges"),
+    [
+        ("t2v-A14B", [(875, 1000), (0, 875)]),
+        ("i2v-A14B", [(900, 1000), (0, 900)]),
+        ("t2v-14B", [None]),
+    ],
+)
+def test_each_task_divides_the_timesteps_at_its_own_boundary(
+    load: Load, task: str, ranges: list[tuple[int, int] | None]
+) -> None:
+    spec = load(f"{SHORT}task: {task}\n")
+    assert [expert.settings.timestep_range for expert in spec.experts] == ranges
+
+
+def test_one_expert_can_differ_in_any_setting(load: Load) -> None:
+    spec = load(
+        """
+        name: paper
+        preset: style
+        images: pictures
+        train: {learning_rate: 1e-4}
+        experts:
+          high: {rank: 8, steps: 500, timestep_range: [880, 1000], checkpoint: other.safetensors}
+        """
+    )
+    high, low = (expert.settings for expert in spec.experts)
+    assert (high.learning_rate, high.rank, high.epochs, high.steps) == (1e-4, 8, None, 500)
+    assert high.timestep_range == (880, 1000)
+    assert high.checkpoint is not None
+    assert Path(high.checkpoint).is_absolute()
+    assert (low.learning_rate, low.rank, low.epochs, low.steps) == (1e-4, 16, 100, None)
+
+
+def test_steps_in_run_yaml_replace_the_epochs_of_the_preset(load: Load) -> None:
+    settings = load(f"{SHORT}train: {{steps: 900, save_every_steps: 300}}\n").experts[0].settings
+    assert (settings.epochs, settings.steps) == (None, 900)
+    assert (settings.save_every_epochs, settings.save_every_steps) == (None, 300)
+
+
+def test_another_scheduler_leaves_nothing_of_the_presets_scheduler_behind(load: Load) -> None:
+    settings = load(f"{SHORT}train: {{lr_scheduler: cosine}}\n").experts[0].settings
+    assert settings.lr_scheduler_power is None
+
+
+def test_null_takes_a_value_of_the_preset_away(load: Load) -> None:
+    assert load(f"{SHORT}train: {{save_precision: null}}\n").experts[0].settings.save_precision is None
+
+
+def test_numbers_follow_yaml_1_2(load: Load) -> None:
+    settings = load(f"{SHORT}train: {{learning_rate: 3e-4}}\n").experts[0].settings
+    assert settings.learning_rate == 0.0003
+
+
+def test_paths_know_home_and_environment(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", "/data/sets")
+    assert load("name: a\npreset: style\nimages: $DATA/x\n").datasets[0].directory == Path("/data/sets/x")
+    assert load("name: a\npreset: style\nimages: ~/x\n").datasets[0].directory == Path.home() / "x"
+
+
+def test_an_unset_variable_is_named(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    (finding,) = refuse("name: a\npreset: style\nimages: ${NOWHERE}/x\n")
+    assert finding.where == "run.yaml:3:1 images"
+    assert "NOWHERE" in finding.message
+
+
+def test_several_datasets_share_data_and_differ(load: Load) -> None:
+    spec = load(
+        """
+        name: a
+        preset: style
+        data: {resolution: 512, batch_size: 2}
+        datasets:
+          - images: faces
+            repeats: 3
+          - image_jsonl: list.jsonl
+            resolution: [640, 384]
+        """
+    )
+    faces, listed = spec.datasets
+    assert (faces.settings.resolution, faces.settings.repeats, faces.settings.batch_size) == (512, 3, 2)
+    assert (listed.settings.resolution, listed.jsonl is not None) == ((640, 384), True)
+
+
+def test_a_misspelt_key_is_answered_with_the_right_one_and_its_place(refuse: Refuse) -> None:
+    (finding,) = refuse("name: a\npreset: style\nimages: x\ntrain:\n  learning_rat: 1e-4\n")
+    assert finding.where == "run.yaml:5:3 train.learning_rat"
+    assert finding.fix == "did you mean `learning_rate`?"
+
+
+def test_a_key_in_the_wrong_place_is_answered_with_the_right_place(refuse: Refuse) -> None:
+    (finding,) = refuse("name: a\npreset: style\nimages: x\nlearning_rate: 1e-4\n")
+    assert finding.fix == "did you mean `train.learning_rate`?"
+
+
+def test_all_errors_come_at_once(refuse: Refuse) -> None:
+    findings = refuse(
+        """
+        name: a b
+        preset: stile
+        imagse: x
+        train: {rank: many, save_every_steps: 0, timestep_sampling: sigma}
+        """
+    )
+    places = {finding.where.split()[-1] for finding in findings}
+    assert places == {
+        "name",
+        "preset",
+        "imagse",
+        "train.rank",
+        "train.save_every_steps",
+        "train.timestep_sampling",
+    }
+
+
+def test_a_finding_names_the_file_and_line_that_a_value_came_from(refuse: Refuse) -> None:
+    (finding,) = refuse(f"{SHORT}task: t2v-14B\nmodels: {{low: x}}\n")
+    assert finding.where == "run.yaml:5:10 models.low"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("name: [", "run.yaml:1:8"),
+        ("name: a\nname: b\n", "run.yaml:2:1"),
+        ("name: a\n\tpreset: style\n", "run.yaml:2:1"),
+    ],
+)
+def test_broken_yaml_is_pointed_at(refuse: Refuse, text: str, place: str) -> None:
+    (finding,) = refuse(text)
+    assert finding.where == place
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just words\n"])
+def test_a_file_without_keys_is_refused_in_plain_words(load: Load, text: str) -> None:
+    with pytest.raises(SpecError):
+        load(text)
+
+
+def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(tmp_path / "run.yaml")
+    assert "wan22lora init" in caught.value.fix
+
+
+def test_hardware_changes_memory_settings_only(load: Load) -> None:
+    usual = load(f"{SHORT}hardware: 80gb\n").experts[0].settings
+    small = load(f"{SHORT}hardware: 16gb\n").experts[0].settings
+    memory = {"blocks_to_swap", "gradient_checkpointing", "gradient_checkpointing_cpu_offload"}
+    assert usual.model_dump(exclude=memory) == small.model_dump(exclude=memory)
+    assert (small.blocks_to_swap or 0) > (usual.blocks_to_swap or 0)
+
+
+def test_the_users_memory_settings_win_over_the_hardware(load: Load) -> None:
+    settings = load(f"{SHORT}hardware: 16gb\ntrain: {{blocks_to_swap: 3}}\n").experts[0].settings
+    assert settings.blocks_to_swap == 3
+
+
+@pytest.mark.parametrize(
+    ("gpu_gib", "hardware"), [(15.6, "16gb"), (23.5, "24gb"), (44.4, "48gb"), (79.2, "80gb"), (139.8, "80gb")]
+)
+def test_auto_hardware_takes_the_largest_class_that_fits(
+    tmp_path: Path, gpu_gib: float, hardware: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(SHORT)
+    assert load_spec(path, gpu_memory_gib=lambda: gpu_gib).hardware == hardware

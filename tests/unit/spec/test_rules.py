@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from wan22lora.errors import Finding
+from wan22lora.spec.resolved import Spec
+
+Load = Callable[[str], Spec]
+Refuse = Callable[[str], list[Finding]]
+SHORT = "name: paper\npreset: style\nimages: ./pictures\n"
+CLIPS = "name: paper\npreset: motion\nvideos: ./clips\n"
+
+REFUSED = [
+    ("train: {timestep_sampling: sigmoid, timestep_shift: 3}", "train.timestep_shift", "ignored"),
+    ("train: {lr_scheduler_min_lr_ratio: 0.1}", "train.lr_scheduler_min_lr_ratio", "does nothing"),
+    ("train: {alpha: 1}", "train.alpha", "1/16"),
+    ("train: {optimizer: null}", "train.optimizer", "missing"),
+    ("train: {learning_rate: null}", "train.learning_rate", "2e-6"),
+    ("train: {timestep_sampling: null}", "train.timestep_sampling", "upside down"),
+    ("train: {epochs: 3, steps: 10}", "train.steps", "beside"),
+    ("train: {epochs: null}", "train.epochs", "how long"),
+    ("train: {lr_scheduler: constant, lr_warmup_steps: 10}", "train.lr_warmup_steps", "constant"),
+    ("train: {lr_scheduler: cosine, lr_scheduler_power: 2}", "train.lr_scheduler_power", "ignored"),
+    ("train: {optimizer: x.AdamWScheduleFree}", "train.optimizer", "bypassed"),
+    ("train: {fp8_base: false, fp8_scaled: true}", "train.fp8_scaled", "fp8_base"),
+    ("train: {timestep_range: [900, 800]}", "train.timestep_range", "rise"),
+    ("experts: {high: {timestep_range: [0, 875]}}", "experts.high.timestep_range", "never be used"),
+    ("train: {network_args: {exclude: 'a=b'}}", "train.network_args", "="),
+    ("musubi: {train: {dit_high_noise: x.safetensors}}", "musubi.train.dit_high_noise", "joint mode"),
+    ("musubi: {train: {config_file: x.toml}}", "musubi.train.config_file", "misspelt"),
+    ("musubi: {train: {huggingface_token: abc}}", "musubi.train.huggingface_token", "HF_TOKEN"),
+    ("musubi: {train-high: {sample_every_n_steps: 0}}", "musubi.train-high.sample_every_n_steps", "zero"),
+    ("models: {high: a_low_noise.safetensors}", "models.high", "low-noise"),
+    ("models: {dit: a.safetensors}", "models.dit", "not used"),
+    ("models: {high: a.safetensors, low: a.safetensors}", "models.low", "same file"),
+    ("folder: 'runs/[old]'", "folder", "pattern"),
+    ("data: {resolution: 970, bucket: false}", "data.resolution", "16"),
+    ("task: t2v-14B\nexperts: {high: {rank: 4}}", "experts.high", "single expert"),
+    ("pin: v9", "pin", "revision"),
+]
+
+
+@pytest.mark.parametrize(("lines", "key", "reason"), REFUSED, ids=[case[0] for case in REFUSED])
+def test_a_setting_that_costs_a_night_is_refused_with_the_reason(
+    refuse: Refuse, lines: str, key: str, reason: str
+) -> None:
+    findings = [finding for finding in refuse(f"{SHORT}{lines}\n") if finding.level == "error"]
+    assert [finding.where.split()[-1] for finding in findings] == [key]
+    assert reason in findings[0].message
+    assert findings[0].where.startswith("run.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "reason"),
+    [
+        ("data: {frames: 80}", "data.frames", "4N+1"),
+        ("data: {frames: null}", "data.frames", "single frame"),
+        ("data: {frame_extraction: head, frame_stride: 4}", "data.frame_stride", "slide"),
+    ],
+)
+def test_clips_are_checked_too(refuse: Refuse, lines: str, key: str, reason: str) -> None:
+    findings = refuse(f"{CLIPS}{lines}\n")
+    assert [(finding.where.split()[-1], reason in finding.message) for finding in findings] == [(key, True)]
+
+
+def test_the_articles_ratio_without_effect_is_allowed_where_it_is_reproduced_and_said(load: Load) -> None:
+    spec = load("name: a\npreset: article-wan22\nimages: x\n")
+    (note,) = [note for note in spec.notes if "min_lr_ratio" in note.where]
+    assert note.level == "warning"
+    assert note.where.startswith("presets/article-wan22.yaml:")
+    assert "does nothing" in note.message
+
+
+def test_the_same_ratio_written_by_the_user_is_refused(refuse: Refuse) -> None:
+    findings = refuse("name: a\npreset: article-wan22\nimages: x\ntrain: {lr_scheduler_min_lr_ratio: 5e-5}\n")
+    assert [finding.level for finding in findings if "min_lr_ratio" in finding.where] == ["error"]
+
+
+def test_a_rule_that_both_experts_break_is_told_once(refuse: Refuse) -> None:
+    assert len(refuse(f"{SHORT}train: {{alpha: 1}}\n")) == 1
+
+
+def test_resume_is_allowed_with_a_warning_of_what_starts_again(load: Load) -> None:
+    spec = load(f"{SHORT}musubi: {{train-high: {{resume: ./state}}}}\n")
+    (note,) = [note for note in spec.notes if note.where.endswith("resume")]
+    assert "start again at 0" in note.message
