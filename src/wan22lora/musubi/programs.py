@@ -1,0 +1,85 @@
+"""How musubi's programs are started: from its checkout, with its own Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wan22lora.musubi.options import Option, argv_of
+
+CACHE_LATENTS = "wan_cache_latents"
+CACHE_TEXT = "wan_cache_text_encoder_outputs"
+TRAIN = "wan_train_network"
+
+ACCELERATE_CONFIG = """\
+# Written for this run, so that a machine-wide accelerate configuration (DeepSpeed, several GPUs) cannot change it.
+compute_environment: LOCAL_MACHINE
+distributed_type: 'NO'
+downcast_bf16: 'no'
+machine_rank: 0
+main_training_function: main
+mixed_precision: 'no'
+num_machines: 1
+num_processes: 1
+use_cpu: false
+"""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs of one checkout."""
+
+    checkout: Path
+    python: Path
+
+    def script(self, program: str) -> Path:
+        """Started by path, so that `networks` and musubi's other packages are found beside it before anything else."""
+        return self.checkout / "src" / "musubi_tuner" / f"{program}.py"
+
+    def cache(self, program: str, options: Iterable[Option]) -> tuple[str, ...]:
+        return (str(self.python), str(self.script(program)), *argv_of(options))
+
+    def train(
+        self, options: Iterable[Option], *, mixed_precision: str, accelerate_config: Path
+    ) -> tuple[str, ...]:
+        """The training under accelerate, as the articles start it.
+
+        Without `--num_processes 1` a second visible GPU would make the run data parallel (accelerate 1.6.0 launch.py:
+        1104-1139), without `--config_file` a machine-wide configuration would decide (launch.py:1016-1041).
+        """
+        return (
+            str(self.python),
+            *("-m", "accelerate.commands.launch"),
+            *("--config_file", str(accelerate_config)),
+            *("--num_cpu_threads_per_process", "1"),
+            *("--num_processes", "1"),
+            *("--num_machines", "1"),
+            *("--dynamo_backend", "no"),
+            *("--mixed_precision", mixed_precision),
+            str(self.script(TRAIN)),
+            *argv_of(options),
+        )
+
+    def environment(self, gpu: str) -> dict[str, str]:
+        """Variables that every program gets.
+
+        Unbuffered UTF-8 output (musubi prints Japanese; a C locale would crash it), the checkout's own code before
+        an installed one, one visible GPU, and torch's growing memory segments, which keep a nearly full card usable.
+        """
+        return {
+            "CUDA_VISIBLE_DEVICES": gpu,
+            "PYTHONIOENCODING": "utf-8",
+            "PYTHONPATH": str(self.checkout / "src"),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONUTF8": "1",
+            "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+        }
+
+
+def option_tokens(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The part of a program's argv after its script: what its own parser sees."""
+    for index, token in enumerate(argv):
+        if token.endswith(".py") and Path(token).stem in (CACHE_LATENTS, CACHE_TEXT, TRAIN):
+            return argv[index + 1 :]
+    return ()
