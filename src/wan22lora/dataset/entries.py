@@ -1,0 +1,32 @@
+"""A picture or clip with its caption, before the picture or clip itself is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wan22lora.dataset.problems import Problems
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a folder or a JSONL file lists."""
+
+    path: Path
+    stem: str
+    caption: str
+    name: str
+    """What messages call it: the file's name, or the line of a JSONL file."""
+
+
+def check_caption(caption: str, name: str, problems: Problems) -> None:
+    """Warn of captions that musubi-tuner accepts and a person hardly means."""
+    if caption.startswith(BYTE_ORDER_MARK):
+        what = "with a byte order mark, which becomes part of the caption"
+        problems.add(what, name, fix="Save the caption as UTF-8 without BOM.", level="warning")
+    if not caption.strip(BYTE_ORDER_MARK).strip():
+        what = "with an empty caption"
+        fix = "Say what is to be seen, or at least write the trigger word."
+        problems.add(what, name, fix=fix, level="warning")

@@ -1,0 +1,106 @@
+"""Pictures or clips of a folder with their caption files.
+
+Source: dataset/datasources.py:59-273 (pictures) and 472-580 (clips), dataset/media_utils.py:58-95 at v0.3.4.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wan22lora.dataset.entries import Entry, check_caption
+from wan22lora.dataset.latents import stem_of
+from wan22lora.dataset.listing import extensions_of, media_among, names_in, overlooked_among
+from wan22lora.dataset.problems import Problems, counted, listed
+from wan22lora.dataset.source import Kind, Source
+from wan22lora.errors import Finding
+
+
+def entries_in_folder(source: Source, folder: Path) -> tuple[list[Entry], list[Finding]]:
+    """What musubi-tuner lists and can caption, in its order, and what is wrong with the rest."""
+    try:
+        names = names_in(folder)
+    except OSError as problem:
+        return [], [_no_folder(source, folder, problem)]
+    findings = _overlooked(source, folder, names)
+    media = media_among(names, source.kind)
+    if not media:
+        return [], [*findings, _nothing_found(source, folder, names)]
+    problems = Problems(folder, source.noun)
+    captioned = {stem_of(name) for name in names if name.endswith(source.caption_extension)}
+    entries = []
+    for name in media:
+        caption = _caption(source, folder / name, captioned, problems)
+        if caption is not None:
+            entries.append(Entry(folder / name, stem_of(name), caption, name))
+    return entries, [*findings, *problems.findings()]
+
+
+def _caption(source: Source, path: Path, captioned: set[str], problems: Problems) -> str | None:
+    file = Path(os.path.splitext(path)[0] + source.caption_extension)  # noqa: PTH122 - with_suffix needs a dot
+    # v0.3.4 passes only pictures whose stem some caption file has, so never with an extension like `.en.txt`.
+    filtered = source.kind == "images" and stem_of(path.name) not in captioned
+    if filtered or not os.path.isfile(file):  # noqa: PTH113 - is_file raises where a folder is closed
+        _complain_of_missing(source, path.name, problems)
+        return None
+    try:
+        caption = file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        what = "with a caption that is not UTF-8: musubi-tuner stops while caching"
+        problems.add(what, path.name, fix="Save the captions as UTF-8.")
+        return None
+    except OSError as problem:
+        what = f"with a caption that cannot be read ({problem.strerror}): musubi-tuner stops while caching"
+        problems.add(what, path.name, fix="Make the captions readable.")
+        return None
+    check_caption(caption, path.name, problems)
+    return caption
+
+
+def _complain_of_missing(source: Source, name: str, problems: Problems) -> None:
+    what = "without a caption, at which musubi-tuner stops while caching"
+    if source.kind == "images":
+        what = (
+            "without a caption, which musubi-tuner v0.3.4 leaves out without a word"
+            " and its older revision d0a1930 stops at"
+        )
+    file = f"{source.caption_extension} file of the same name"
+    problems.add(what, name, fix=f"Write each caption into a {file}, or move the {source.noun} away.")
+
+
+def _no_folder(source: Source, folder: Path, problem: OSError) -> Finding:
+    would = f"musubi-tuner would find 0 {source.noun}s and report success"
+    if isinstance(problem, FileNotFoundError):
+        return Finding(str(folder), f"the folder does not exist; {would}", "Correct the path in run.yaml.")
+    if isinstance(problem, NotADirectoryError):
+        fix = "Give the folder that holds the files; a JSONL file is listed as `jsonl`."
+        return Finding(str(folder), f"this is a file, not a folder; {would}", fix)
+    message = f"the folder cannot be read ({problem.strerror}); {would}"
+    return Finding(str(folder), message, "Change its permissions.")
+
+
+def _overlooked(source: Source, folder: Path, names: list[str]) -> list[Finding]:
+    overlooked = overlooked_among(names, source.kind)
+    if not overlooked:
+        return []
+    message = f"{counted(len(overlooked), 'file')} that musubi-tuner does not look for: {listed(overlooked)}"
+    fix = f"Convert or rename what should train to one of {extensions_of(source.kind)}."
+    return [Finding(str(folder), message, fix, "warning")]
+
+
+def _nothing_found(source: Source, folder: Path, names: list[str]) -> Finding:
+    message = f"no {source.noun}s in this folder; musubi-tuner would cache nothing and report success"
+    return Finding(str(folder), message, _where_they_may_be(source, folder, names))
+
+
+def _where_they_may_be(source: Source, folder: Path, names: list[str]) -> str:
+    other: Kind = "videos" if source.kind == "images" else "images"
+    if media_among(names, other):
+        return f"It holds {other}: list it as a dataset of {other}."
+    for name in names:
+        try:
+            if media_among(names_in(folder / name), source.kind):
+                return f"Subfolders are not searched: give {folder / name}."
+        except OSError:
+            continue
+    return f"Put {source.noun}s with captions in it: {extensions_of(source.kind)}."
