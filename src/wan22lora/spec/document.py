@@ -126,7 +126,8 @@ def _plain(node: Any, path: KeyPath, file: str, places: dict[KeyPath, Place]) ->
 
 def _remember(node: Any, key: Any, path: KeyPath, file: str, places: dict[KeyPath, Place]) -> None:
     try:
-        line, column = node.lc.item(key) if isinstance(node, list) else node.lc.key(key)
+        place = node.lc
+        line, column = place.item(key) if isinstance(key, int) and isinstance(node, list) else place.key(key)
     except (AttributeError, KeyError, TypeError, IndexError):
         return  # keys that came through a merge (`<<`) have no place of their own
     places[path] = Place(file, line + 1, column + 1)

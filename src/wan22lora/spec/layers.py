@@ -98,7 +98,12 @@ class Settings:
 def _mapping_at(data: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any]:
     node: Any = data
     for part in path:
-        node = node.get(part) if isinstance(node, dict) else node[part] if isinstance(node, list) else None
+        if isinstance(node, dict):
+            node = node.get(part)
+        elif isinstance(node, list) and isinstance(part, int):
+            node = node[part]
+        else:
+            node = None
         if node is None:
             return {}
     return node if isinstance(node, dict) else {}

@@ -94,6 +94,7 @@ class _Loader:
             trigger=self.run_file.trigger,
             preset=self.run_file.preset,
             hardware=self.hardware,
+            usable_gib=self.usable_gib,
             models=self._models(),
             datasets=tuple(self._datasets()),
             experts=tuple(self._expert(task, name) for name in task.experts),
@@ -120,6 +121,7 @@ class _Loader:
     def _lay_hardware(self, gpu_memory_gib: Callable[[], float | None]) -> None:
         """Puts the hardware layer between the presets and run.yaml."""
         self.notes: list[Finding] = []
+        self.usable_gib: float | None = None
         wanted = self.top.values.get("hardware", "auto")
         if wanted == "auto":
             memory = gpu_memory_gib()
@@ -140,8 +142,10 @@ class _Loader:
             wanted = found or "16gb"
         self.hardware = wanted
         kind = "videos" if self._has_clips() else "images"
+        hardware, document = read_hardware(wanted)
+        self.usable_gib = hardware.usable_gib
         *before, own = self.layers
-        self.layers = (*before, Layer(read_hardware(wanted)[1], "hardware", train=(kind,)), own)
+        self.layers = (*before, Layer(document, "hardware", train=(kind,)), own)
 
     def _has_clips(self) -> bool:
         entries = [self.run_file, *(self.run_file.datasets or ())]

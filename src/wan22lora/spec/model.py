@@ -29,8 +29,9 @@ class MemorySettings(Strict):
     """Recompute activations in the backward pass instead of keeping them (musubi `--gradient_checkpointing`)."""
     gradient_checkpointing_cpu_offload: bool | None = None
     """Keep the remaining activations in RAM. Needs gradient_checkpointing; not at the article's pin."""
-    blocks_to_swap: int | None = Field(None, ge=0, le=39)
-    """How many of the 40 blocks wait in RAM for their turn (0 to 39). Needs 28 GB of RAM or more while loading."""
+    blocks_to_swap: int | None = Field(None, ge=0, le=38)
+    """How many of the 40 blocks wait in RAM for their turn (0 to 38). Loading then takes 44 GB of RAM. musubi accepts 39
+    too and stops in the first backward pass."""
 
 
 class TrainSettings(MemorySettings):
@@ -39,14 +40,14 @@ class TrainSettings(MemorySettings):
     learning_rate: float | None = Field(None, gt=0, le=1)
     """The learning rate at its highest. musubi's own default, 2e-6, teaches nothing in a usual run."""
     optimizer: str | None = Field(None, min_length=1)
-    """adamw, adamw8bit, adafactor, or the full name of a class such as `prodigyopt.Prodigy`."""
+    """The optimizer. adamw, adamw8bit, adafactor, or the full name of a class such as `prodigyopt.Prodigy`."""
     optimizer_args: dict[str, Scalar] | None = None
-    """Arguments of the optimizer, for example `{weight_decay: 0.1}`."""
+    """Arguments of the optimizer. For example `{weight_decay: 0.1}`."""
     lr_scheduler: str | None = Field(None, min_length=1)
-    """constant, constant_with_warmup, linear, cosine, cosine_with_restarts, cosine_with_min_lr, polynomial,
+    """How the learning rate goes down. constant, constant_with_warmup, linear, cosine, cosine_with_restarts, cosine_with_min_lr, polynomial,
     inverse_sqrt, warmup_stable_decay, rex or piecewise_constant."""
     lr_scheduler_power: Number | None = Field(None, gt=0)
-    """The exponent of `polynomial`: 1 falls in a line, 8 falls early."""
+    """The exponent of `polynomial`. 1 falls in a line, 8 falls early."""
     lr_scheduler_min_lr_ratio: float | None = Field(None, ge=0, le=1)
     """Where `cosine_with_min_lr`, `warmup_stable_decay` and `rex` end, as a share of the learning rate.
     `polynomial` ignores it."""
@@ -88,7 +89,7 @@ class TrainSettings(MemorySettings):
     sigmoid_scale: Number | None = Field(None, gt=0)
     """The spread of `sigmoid` and `shift`."""
     preserve_distribution_shape: bool | None = None
-    """Draw again until a timestep falls into the range (true), or squeeze the distribution into it (false)."""
+    """Draw timesteps again until they fall into the range. Otherwise the distribution is squeezed into the range."""
     timestep_range: tuple[int, int] | None = None
     """Lowest and highest timestep, 0 to 1000. Each expert has its own by the task: 875 (image-to-video: 900) divides
     them."""
@@ -131,7 +132,7 @@ class DataSettings(Strict):
     """How pictures and clips are read. Written under `data:` for all datasets, or on a dataset for that one."""
 
     resolution: int | tuple[int, int] | None = None
-    """Size of the training pictures: 960, or [960, 544] for width and height. Buckets keep its area, not its shape."""
+    """Size of the training pictures. 960, or [960, 544] for width and height; buckets keep its area, not its shape."""
     batch_size: int | None = Field(None, ge=1)
     """Pictures of one bucket that are trained together."""
     repeats: int | None = Field(None, ge=1)
@@ -270,6 +271,8 @@ class HardwareFile(Strict):
     """One line for a person."""
     gpu_memory_gib: float
     """`hardware: auto` takes the largest class that the GPU's memory reaches."""
+    usable_gib: float
+    """What a training may allocate on such a card."""
     images: MemorySettings
     """Settings when only pictures are trained."""
     videos: MemorySettings

@@ -81,6 +81,8 @@ class Spec:
     trigger: str | None
     preset: str | None
     hardware: str
+    usable_gib: float | None
+    """GPU memory that the run is planned for; None when no card is known."""
     models: Mapping[str, Path]
     datasets: tuple[Dataset, ...]
     experts: tuple[Expert, ...]

@@ -298,14 +298,3 @@ def _run_rules(spec: Spec, document: Document) -> Iterator[Finding]:
             f"{spec.folder} holds {' '.join(bad)}: musubi reads its caches with a pattern and would find none (DS:508)",
             "folder: a path without [ ] * ?",
         )
-    for key in ("high", "low"):
-        yield from _expert_file_by_name(spec, document, key)
-
-
-def _expert_file_by_name(spec: Spec, document: Document, key: str) -> Iterator[Finding]:
-    path = spec.models.get(key)
-    other = {"high": "low", "low": "high"}[key]
-    if path is not None and f"{other}_noise" in path.name and f"{key}_noise" not in path.name:
-        where = f"{document.place(('models', key))} models.{key}"
-        text = f"{path.name} is the {other}-noise expert by its name; musubi cannot tell the two apart"
-        yield Finding(where, text, "exchange models.high and models.low")

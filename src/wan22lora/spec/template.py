@@ -104,7 +104,7 @@ _Representer.add_representer(
 
 
 def _yaml(value: Any, *, flow: bool = False) -> str:
-    writer = YAML(typ="safe", pure=True)
+    writer: Any = YAML(typ="safe", pure=True)
     writer.Representer = _Representer
     writer.default_flow_style = flow
     writer.sort_base_mapping_type_on_output = False

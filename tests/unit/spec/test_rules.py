@@ -32,7 +32,6 @@ REFUSED = [
     ("musubi: {train: {config_file: x.toml}}", "musubi.train.config_file", "misspelt"),
     ("musubi: {train: {huggingface_token: abc}}", "musubi.train.huggingface_token", "HF_TOKEN"),
     ("musubi: {train-high: {sample_every_n_steps: 0}}", "musubi.train-high.sample_every_n_steps", "zero"),
-    ("models: {high: a_low_noise.safetensors}", "models.high", "low-noise"),
     ("models: {dit: a.safetensors}", "models.dit", "not used"),
     ("models: {high: a.safetensors, low: a.safetensors}", "models.low", "same file"),
     ("folder: 'runs/[old]'", "folder", "pattern"),

@@ -1,0 +1,111 @@
+"""What this machine offers: musubi's checkout and Python, the folder of weights, the GPU.
+
+Kept in machine.yaml in the user's configuration folder; the command line and the environment come before it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from wan22lora.errors import Finding, SpecError
+from wan22lora.spec.paths import UnknownVariableError, absolute, resolve_path
+
+SETTINGS_VARIABLE = "WAN22LORA_MACHINE"
+MUSUBI_VARIABLE = "WAN22LORA_MUSUBI"
+PYTHON_VARIABLE = "WAN22LORA_MUSUBI_PYTHON"
+KEYS = ("musubi", "musubi_python", "models")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where things are on this machine; the paths need not exist."""
+
+    musubi: Path
+    """The checkout of musubi-tuner."""
+    musubi_from: str
+    """Who said so, for messages."""
+    python: Path
+    """The Python of musubi's own environment."""
+    models: Path
+    """The folder of weights."""
+    gpu: str = "0"
+    """The value of CUDA_VISIBLE_DEVICES for a training: one GPU, since several would silently become data parallel."""
+
+
+def settings_path() -> Path:
+    if SETTINGS_VARIABLE in os.environ:
+        return Path(os.environ[SETTINGS_VARIABLE])
+    import platformdirs
+
+    return platformdirs.user_config_path("wan22lora", appauthor=False) / "machine.yaml"
+
+
+def data_folder() -> Path:
+    """Where musubi-tuner and weights are when nobody says otherwise."""
+    import platformdirs
+
+    return platformdirs.user_data_path("wan22lora", appauthor=False)
+
+
+def read_machine(musubi: Path | None = None) -> Machine:
+    """The machine as the command line (`--musubi`), the environment and machine.yaml describe it, in that order."""
+    settings = _read_settings(settings_path())
+    if musubi is not None:
+        checkout, source = musubi, "--musubi"
+    elif os.environ.get(MUSUBI_VARIABLE):
+        checkout, source = Path(os.environ[MUSUBI_VARIABLE]), MUSUBI_VARIABLE
+    elif "musubi" in settings:
+        checkout, source = settings["musubi"], str(settings_path())
+    else:
+        checkout, source = data_folder() / "musubi-tuner", "the default place"
+    checkout = absolute(checkout.expanduser())
+    if os.environ.get(PYTHON_VARIABLE):
+        python = Path(os.environ[PYTHON_VARIABLE])
+    elif "musubi_python" in settings:
+        python = settings["musubi_python"]
+    else:
+        python = python_of(checkout)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return Machine(
+        musubi=checkout,
+        musubi_from=source,
+        python=absolute(python.expanduser()),
+        models=settings.get("models", data_folder() / "models"),
+        gpu=visible or "0",
+    )
+
+
+def python_of(checkout: Path) -> Path:
+    """The Python inside the checkout's environment: `.venv` as uv makes it, or `venv` as the article does."""
+    inside = Path("Scripts/python.exe") if sys.platform == "win32" else Path("bin/python")
+    for folder in (".venv", "venv"):
+        if (checkout / folder / inside).exists():
+            return checkout / folder / inside
+    return checkout / ".venv" / inside
+
+
+def _read_settings(path: Path) -> dict[str, Path]:
+    if not path.is_file():
+        return {}
+    from wan22lora.spec.document import read_document
+
+    document = read_document(path, shown_as=str(path))
+    findings: list[Finding] = []
+    settings: dict[str, Path] = {}
+    for key, value in document.data.items():
+        where = f"{document.place((key,))} {key}"
+        if key not in KEYS:
+            findings.append(Finding(where, "there is no such key", f"keys: {', '.join(KEYS)}"))
+        elif not isinstance(value, str):
+            findings.append(Finding(where, "must be a path"))
+        else:
+            try:
+                settings[key] = resolve_path(value, document.folder)
+            except UnknownVariableError as unknown:
+                findings.append(Finding(where, f"the environment variable {unknown} is not set"))
+    if findings:
+        raise SpecError(f"{path} cannot be used", findings=findings)
+    return settings

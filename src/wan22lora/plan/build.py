@@ -1,0 +1,332 @@
+"""Spec + dataset + machine → Plan. Reads files, writes none, starts no process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from wan22lora.dataset.predict import batches_per_epoch, total_steps
+from wan22lora.dataset.scan import Scan, scan
+from wan22lora.errors import Finding, SpecError
+from wan22lora.machine.settings import Machine
+from wan22lora.musubi.contract import Contract, load_contract
+from wan22lora.musubi.dataset_toml import dataset_toml
+from wan22lora.musubi.options import (
+    Option,
+    cache_latents_options,
+    cache_text_options,
+    further_options,
+    train_options,
+)
+from wan22lora.musubi.programs import ACCELERATE_CONFIG, CACHE_LATENTS, CACHE_TEXT, TRAIN, Programs
+from wan22lora.plan.agreement import disagreements
+from wan22lora.plan.caches import CacheState, Manifest, cache_state, latents_keys, text_keys
+from wan22lora.plan.contents import Contents
+from wan22lora.plan.memory import memory_notes
+from wan22lora.plan.model import Plan, PlannedFile, Step, StepId
+from wan22lora.plan.options_check import contract_findings, doubled
+from wan22lora.plan.sources import sources
+from wan22lora.plan.training import training_key, why_train
+from wan22lora.plan.weights import Weights, expert_weights, weights_findings, weights_of
+from wan22lora.spec.resolved import Expert, Spec
+
+CACHE_STEPS: tuple[StepId, ...] = ("cache-latents", "cache-text")
+SPEED_ONLY = frozenset({"num_workers", "batch_size", "device", "vae_cache_cpu", "disable_cudnn_backend"})
+"""Caching options that do not change what is in a cache."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What earlier runs in the same folder left: the keys of finished trainings and the manifest of the caches."""
+
+    keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    manifest: Manifest = field(default_factory=Manifest)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with the facts that it was made from."""
+
+    plan: Plan
+    spec: Spec
+    scans: tuple[Scan, ...]
+    weights: Mapping[str, Weights]
+    caches: Mapping[str, CacheState]
+    contents: Contents
+    dataset_findings: tuple[Finding, ...]
+    """What is wrong with pictures, clips and captions; errors among them stop a run, not a dry run."""
+    batches_per_epoch: int
+
+
+def prepare(
+    spec: Spec,
+    machine: Machine,
+    history: History,
+    *,
+    rehearsal: bool = False,
+    force: frozenset[str] = frozenset(),
+) -> Prepared:
+    """Builds the plan of a run.
+
+    `force` names steps that run though nothing changed. Raises SpecError with every option, weight file and value that
+    musubi would refuse.
+    """
+    return _Builder(spec, machine, history, rehearsal, force).prepared()
+
+
+class _Builder:
+    """Holds what the parts of one plan share; lives for one call of prepare."""
+
+    def __init__(
+        self, spec: Spec, machine: Machine, history: History, rehearsal: bool, force: frozenset[str]
+    ) -> None:
+        self.spec, self.machine, self.history = spec, machine, history
+        self.rehearsal, self.force = rehearsal, force
+        self.programs = Programs(machine.musubi, machine.python)
+        self.contract: Contract = load_contract(spec.pin)
+        self.weights = weights_of(spec, machine)
+        self.scans = tuple(scan(source) for source in sources(spec))
+        self.contents = Contents(history.manifest.contents)
+        self.dataset_config = spec.folder / "dataset.toml"
+        self.accelerate_config = spec.folder / "accelerate.yaml"
+        self.findings: list[Finding] = []
+
+    def prepared(self) -> Prepared:
+        self.findings += weights_findings(self.spec, self.weights)
+        latents_step, latents = self._cache_latents()
+        text_step, text = self._cache_text()
+        trainings = [self._train(expert, (latents, text)) for expert in self.spec.experts]
+        if self.findings:
+            raise SpecError(f"{self.spec.file.name} cannot be used", findings=dict.fromkeys(self.findings))
+        toml = dataset_toml(scan.source for scan in self.scans)
+        plan = Plan(
+            name=self.spec.name,
+            folder=self.spec.folder,
+            files=(
+                PlannedFile(self.dataset_config, toml),
+                PlannedFile(self.accelerate_config, ACCELERATE_CONFIG),
+            ),
+            steps=(latents_step, text_step, *trainings),
+            rehearsal=self.rehearsal,
+            notes=(*self.spec.notes, *dict.fromkeys(memory_notes(self.spec, self.scans, self.weights))),
+        )
+        return Prepared(
+            plan=rehearse(plan, self.spec) if self.rehearsal else plan,
+            spec=self.spec,
+            scans=self.scans,
+            weights=self.weights,
+            caches={"cache-latents": latents, "cache-text": text},
+            contents=self.contents,
+            dataset_findings=(
+                *(finding for scan in self.scans for finding in scan.findings),
+                *disagreements(self.spec, self.scans),
+            ),
+            batches_per_epoch=self.batches,
+        )
+
+    @property
+    def batches(self) -> int:
+        return batches_per_epoch(self.scans)
+
+    def _cache_latents(self) -> tuple[Step, CacheState]:
+        vae, task = self.weights["vae"], self.spec.task
+        given = self.spec.cache_latents
+        self.findings += doubled(given.values, given.origins)
+        options = [
+            *cache_latents_options(
+                dataset_config=self.dataset_config, vae=vae.path, image_to_video=task.image_to_video
+            ),
+            *further_options(given.values),
+        ]
+        self.findings += contract_findings(self.contract, CACHE_LATENTS, options, given)
+        common = {
+            "vae": vae.identity,
+            "task": "image-to-video" if task.image_to_video else "text-to-video",
+            **self._common(given.values),
+        }
+        keys = latents_keys(self.scans, self.contents, common)
+        state = self._state("latents", keys)
+        return self._cache_step("cache-latents", CACHE_LATENTS, options, state), state
+
+    def _cache_text(self) -> tuple[Step, CacheState]:
+        t5 = self.weights["t5"]
+        given = self.spec.cache_text
+        self.findings += doubled(given.values, given.origins)
+        options = [
+            *cache_text_options(dataset_config=self.dataset_config, t5=t5.path),
+            *further_options(given.values),
+        ]
+        self.findings += contract_findings(self.contract, CACHE_TEXT, options, given)
+        keys = text_keys(self.scans, {"t5": t5.identity, **self._common(given.values)})
+        state = self._state("text", keys)
+        return self._cache_step("cache-text", CACHE_TEXT, options, state), state
+
+    def _common(self, given: Mapping[str, object]) -> dict[str, str]:
+        options = {
+            name: value
+            for name, value in given.items()
+            if name not in SPEED_ONLY and value not in (None, False)
+        }
+        shown = " ".join(f"{name}={value}" for name, value in sorted(options.items()))
+        return {"musubi": self.spec.pin.name, **({"options": shown} if shown else {})}
+
+    def _state(self, kind: str, keys: Mapping[Path, Mapping[str, str]]) -> CacheState:
+        return cache_state(
+            "latents" if kind == "latents" else "text",
+            keys,
+            self.history.manifest,
+            (scan.source.cache for scan in self.scans),
+            force=f"cache-{kind}" in self.force,
+        )
+
+    def _cache_step(self, step: StepId, program: str, options: list[Option], state: CacheState) -> Step:
+        return Step(
+            id=step,
+            argv=self.programs.cache(program, options),
+            cwd=self.machine.musubi,
+            env=self._environment(),
+            writes=tuple(state.expected),
+            stale=state.outdated,
+            fresh=not state.missing,
+            why=state.why,
+        )
+
+    def _train(self, expert: Expert, caches: tuple[CacheState, ...]) -> Step:
+        settings = expert.settings
+        output_name = settings.output_name or "-".join(
+            part for part in (self.spec.name, "" if expert.name == "single" else expert.name) if part
+        )
+        filled = {
+            **settings.model_dump(exclude={"checkpoint"}),
+            "alpha": settings.alpha if settings.alpha is not None else settings.rank,
+            "output_name": output_name,
+            "title": settings.title or output_name,
+        }
+        weights = expert_weights(self.weights, expert.name)
+        self.findings += doubled(expert.options, expert.option_origins)
+        output = self.spec.folder / "output"
+        options = [
+            *train_options(
+                filled,
+                task=self.spec.task.name,
+                weights={"dit": weights.path, "vae": self.weights["vae"].path, "t5": self.weights["t5"].path},
+                dataset_config=self.dataset_config,
+                output_dir=output,
+                known=frozenset(name.removeprefix("--") for name in self.contract.programs[TRAIN]),
+            ),
+            *further_options(expert.options),
+        ]
+        self.findings += contract_findings(self.contract, TRAIN, options, expert)
+        writes = (output / f"{output_name}.safetensors",)
+        key = training_key(
+            options,
+            weights=weights.identity,
+            dataset=_dataset_key(self.scans),
+            caches=caches,
+            revision=self.spec.pin.name,
+        )
+        step: StepId = (
+            "train" if expert.name == "single" else "train-high" if expert.name == "high" else "train-low"
+        )
+        why = why_train(key, self.history.keys.get(step), writes)
+        if not why and step in self.force:
+            why = "asked for"
+        return Step(
+            id=step,
+            argv=self.programs.train(
+                options,
+                mixed_precision=settings.mixed_precision or "no",
+                accelerate_config=self.accelerate_config,
+            ),
+            cwd=self.machine.musubi,
+            env=self._environment(),
+            after=CACHE_STEPS,
+            writes=writes,
+            key=key,
+            fresh=not why,
+            why=why or "trained, and nothing changed since",
+            predicted_steps=total_steps(
+                self.batches,
+                accumulation=settings.gradient_accumulation or 1,
+                epochs=settings.epochs,
+                steps=settings.steps,
+            ),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return self.programs.environment(self.machine.gpu)
+
+
+def _dataset_key(scans: tuple[Scan, ...]) -> str:
+    """What of the dataset's settings decides how the caches are put into batches."""
+    return "; ".join(
+        f"{source.resolution[0]}×{source.resolution[1]} batch {source.batch_size} repeats {source.repeats}"
+        f"{'' if source.bucket else ' no buckets'}{' no upscale' if source.bucket_no_upscale else ''}"
+        for source in (scan.source for scan in scans)
+    )
+
+
+def rehearse(plan: Plan, spec: Spec) -> Plan:
+    """The same plan with this program's stand-ins in front of each command: nothing is trained."""
+    stand_in = (sys.executable, "-m", "wan22lora.rehearsal")
+    return replace(
+        plan,
+        steps=tuple(
+            replace(
+                step,
+                argv=(*stand_in, *step.argv),
+                cwd=spec.folder,
+                env={**_without_musubi(step.env), "WAN22LORA_PIN": spec.pin.name, "WAN22LORA_STEP": step.id},
+            )
+            for step in plan.steps
+        ),
+    )
+
+
+def _without_musubi(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name != "PYTHONPATH"}
+
+
+def chosen(plan: Plan, steps: frozenset[str]) -> Plan:
+    """The plan with these steps only."""
+    return replace(plan, steps=tuple(step for step in plan.steps if step.id in steps))
+
+
+def missing_for_real(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
+    """What must be on the machine before the plan's steps can start."""
+    programs = Programs(machine.musubi, machine.python)
+    if not machine.musubi.is_dir():
+        yield Finding(
+            str(machine.musubi),
+            f"is where musubi-tuner should be ({machine.musubi_from}), and is no folder",
+            f"git clone the musubi-tuner repository there and check out {prepared.spec.pin.revision}, "
+            "or name a checkout with --musubi or WAN22LORA_MUSUBI",
+        )
+    elif not programs.script(TRAIN).is_file():
+        yield Finding(str(machine.musubi), "is no checkout of musubi-tuner: src/musubi_tuner is not in it")
+    if not machine.python.exists():
+        yield Finding(
+            str(machine.python),
+            "is where the Python of musubi's environment should be, and is not",
+            f"python3 -m venv {machine.musubi}/.venv && {machine.musubi}/.venv/bin/pip install -e {machine.musubi}, "
+            "or set WAN22LORA_MUSUBI_PYTHON",
+        )
+    needed = {name for step in prepared.plan.steps if not step.fresh for name in _weights_of_step(step)}
+    for name in needed:
+        weights = prepared.weights[name]
+        if not weights.exists:
+            yield Finding(
+                weights.where, f"{weights.path} is not there", f"models: {{{name}: PATH}} in run.yaml"
+            )
+
+
+def _weights_of_step(step: Step) -> tuple[str, ...]:
+    return {
+        "cache-latents": ("vae",),
+        "cache-text": ("t5",),
+        "train-high": ("high",),
+        "train-low": ("low",),
+        "train": ("dit",),
+    }[step.id]

@@ -1,0 +1,48 @@
+"""What files hold, by digest; a file is read again only when its size or times changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+Stamp = tuple[int, int, int, str]
+
+
+class Contents:
+    """Digests of pictures and clips, remembered between runs by size, modification and change time (nanoseconds)."""
+
+    def __init__(self, known: Mapping[str, Stamp] | None = None) -> None:
+        self._known = known or {}
+        self.seen: dict[str, Stamp] = {}
+        """Every file asked for, to be remembered."""
+
+    def digest(self, path: Path) -> str:
+        """The first 16 hexadecimal digits of the SHA-256; of a folder, that of its files' names and digests.
+
+        A file that cannot be read gives a digest that never repeats what a readable one gave.
+        """
+        if path.is_dir():
+            parts = (
+                f"{child.name} {self.digest(child)}" for child in sorted(path.iterdir()) if child.is_file()
+            )
+            return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        try:
+            stat = path.stat()
+            known = self._known.get(str(path)) or self.seen.get(str(path))
+            if known is not None and tuple(known[:3]) == (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns):
+                digest = known[3]
+            else:
+                digest = _sha256(path)
+        except OSError as error:
+            return f"unreadable: {error.strerror}"
+        self.seen[str(path)] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, digest)
+        return digest
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]

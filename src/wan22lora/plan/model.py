@@ -1,0 +1,61 @@
+"""The plan as data: frozen values that say which files and which processes a run consists of.
+
+Building a plan starts no process and writes no file; `--dry-run` prints the very value that `train` executes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from wan22lora.errors import Finding
+
+StepId = Literal["cache-latents", "cache-text", "train-high", "train-low", "train"]
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A text file that must stand before the first step starts."""
+
+    path: Path
+    content: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One process of the run."""
+
+    id: StepId
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    """Variables added to the caller's environment."""
+    after: tuple[StepId, ...] = ()
+    """Steps that must have succeeded before this one starts."""
+    writes: tuple[Path, ...] = ()
+    """Files that must exist with a valid safetensors header once the step has exited with 0."""
+    stale: tuple[Path, ...] = ()
+    """Files that musubi would take for current: removed when the step's turn comes, also where the step is fresh."""
+    key: Mapping[str, str] = field(default_factory=dict)
+    """Everything the result depends on, as readable name → value; stored on success and compared next time."""
+    fresh: bool = False
+    """True when the step need not run."""
+    why: str = ""
+    """The reason for `fresh`, for a person to read."""
+    predicted_steps: int | None = None
+    """Optimizer steps of a training."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run: where it lives, its files, and its steps in order of execution."""
+
+    name: str
+    folder: Path
+    files: tuple[PlannedFile, ...]
+    steps: tuple[Step, ...]
+    rehearsal: bool = False
+    notes: tuple[Finding, ...] = ()
+    """Warnings and facts worth a line on the screen."""
