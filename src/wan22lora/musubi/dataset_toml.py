@@ -33,8 +33,6 @@ def _table(source: Source) -> dict[str, Any]:
         "enable_bucket": source.bucket,
         "bucket_no_upscale": source.bucket_no_upscale,
     }
-    if source.control is not None:
-        table["control_directory"] = str(source.control)
     if source.kind == "videos":
         table["target_frames"] = list(source.frames)
         table["frame_extraction"] = source.frame_extraction

@@ -98,8 +98,8 @@ def train_options(
 ) -> list[Option]:
     """The options of wan_train_network for one expert.
 
-    `settings` holds run.yaml's keys with output_name and title filled in; `weights` has dit, vae and t5; `known` are the
-    options of the pinned revision. At a revision without `--save_precision` musubi saves in the weights' own format
+    `settings` holds run.yaml's keys with output_name and title filled in; `weights` has dit, vae and t5; `known` are
+    the options of the pinned revision. At a revision without `--save_precision` musubi saves in the weights' own format
     (hv_train_network.py:1875 at d0a1930), so the option is left out there when that is what is wanted.
     """
     options = [Option("task", (task,), "task")]
@@ -164,8 +164,8 @@ def _option(name: str, value: object, key: str) -> Iterator[Option]:
 
 
 def _argument(value: object) -> str:
-    """Arguments of optimizer and scheduler go through ast.literal_eval (trainer_base.py:173, 306), so words need quotes;
-    those of the network stay text (trainer_base.py:1564)."""
+    """Arguments of optimizer and scheduler go through ast.literal_eval (trainer_base.py:173, 306), so words need
+    quotes; those of the network stay text (trainer_base.py:1564)."""
     if isinstance(value, bool):
         return str(value)
     return repr(value) if isinstance(value, str) else text(value)

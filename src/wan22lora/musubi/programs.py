@@ -40,9 +40,7 @@ class Programs:
     def cache(self, program: str, options: Iterable[Option]) -> tuple[str, ...]:
         return (str(self.python), str(self.script(program)), *argv_of(options))
 
-    def train(
-        self, options: Iterable[Option], *, mixed_precision: str, accelerate_config: Path
-    ) -> tuple[str, ...]:
+    def train(self, options: Iterable[Option], *, mixed_precision: str, accelerate_config: Path) -> tuple[str, ...]:
         """The training under accelerate, as the articles start it.
 
         Without `--num_processes 1` a second visible GPU would make the run data parallel (accelerate 1.6.0 launch.py:

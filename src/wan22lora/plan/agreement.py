@@ -16,9 +16,10 @@ def disagreements(spec: Spec, scans: Iterable[Scan]) -> Iterator[Finding]:
         if spec.trigger is not None:
             without = [item.path.name for item in scan.items if spec.trigger not in item.caption]
             if without:
+                how_many = f"{len(without)} of {len(scan.items)} captions"
                 yield Finding(
                     str(scan.source.place),
-                    f"{len(without)} of {len(scan.items)} captions lack the trigger `{spec.trigger}`: {listed(without)}",
+                    f"{how_many} lack the trigger `{spec.trigger}`: {listed(without)}",
                     "write it into them, or remove `trigger:` from run.yaml",
                     level="warning",
                 )

@@ -79,9 +79,7 @@ def prepare(
 class _Builder:
     """Holds what the parts of one plan share; lives for one call of prepare."""
 
-    def __init__(
-        self, spec: Spec, machine: Machine, history: History, rehearsal: bool, force: frozenset[str]
-    ) -> None:
+    def __init__(self, spec: Spec, machine: Machine, history: History, rehearsal: bool, force: frozenset[str]) -> None:
         self.spec, self.machine, self.history = spec, machine, history
         self.rehearsal, self.force = rehearsal, force
         self.programs = Programs(machine.musubi, machine.python)
@@ -165,9 +163,7 @@ class _Builder:
 
     def _common(self, given: Mapping[str, object]) -> dict[str, str]:
         options = {
-            name: value
-            for name, value in given.items()
-            if name not in SPEED_ONLY and value not in (None, False)
+            name: value for name, value in given.items() if name not in SPEED_ONLY and value not in (None, False)
         }
         shown = " ".join(f"{name}={value}" for name, value in sorted(options.items()))
         return {"musubi": self.spec.pin.name, **({"options": shown} if shown else {})}
@@ -227,9 +223,7 @@ class _Builder:
             caches=caches,
             revision=self.spec.pin.name,
         )
-        step: StepId = (
-            "train" if expert.name == "single" else "train-high" if expert.name == "high" else "train-low"
-        )
+        step: StepId = "train" if expert.name == "single" else "train-high" if expert.name == "high" else "train-low"
         why = why_train(key, self.history.keys.get(step), writes)
         if not why and step in self.force:
             why = "asked for"
@@ -317,9 +311,7 @@ def missing_for_real(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
     for name in needed:
         weights = prepared.weights[name]
         if not weights.exists:
-            yield Finding(
-                weights.where, f"{weights.path} is not there", f"models: {{{name}: PATH}} in run.yaml"
-            )
+            yield Finding(weights.where, f"{weights.path} is not there", f"models: {{{name}: PATH}} in run.yaml")
 
 
 def _weights_of_step(step: Step) -> tuple[str, ...]:

@@ -1,22 +1,22 @@
 """Which cache files a run needs, which of them are current, and why the others are not.
 
-musubi's `--skip_existing` looks at file names alone, and its training reads whatever lies in the folder (facts: cache
-latents keep their name when the resolution, the picture or the task changes). So each file is tied here to what made it;
-a file that does not match is removed before musubi runs, and one that is no longer wanted before anything trains on it.
+musubi's `--skip_existing` looks at file names alone (cache_latents.py:306-307 at v0.3.4), and latents keep their name
+when the resolution, the picture or the task changes; its training reads whatever lies in the folder. So each file is tied here
+to what made it; one that does not match is removed before musubi runs, and one that is no longer wanted before anything
+trains on it.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from wan22lora.dataset.latents import latents_of, text_file
 from wan22lora.dataset.scan import Scan
+from wan22lora.files import read_json, write_json
 from wan22lora.musubi.safetensors import NotSafetensors, read_header
 from wan22lora.plan.contents import Contents, Stamp
 
@@ -38,7 +38,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of the caches of a run folder: the key of each finished file, and digests of what they came from."""
+    """What is known of a run's caches: the key of each finished file, and digests of what they came from."""
 
     files: Mapping[str, Key] = field(default_factory=dict)
     contents: Mapping[str, Stamp] = field(default_factory=dict)
@@ -65,13 +65,11 @@ def manifest_path(cache: Path) -> Path:
 
 def read_manifest(cache: Path) -> Manifest:
     """The manifest of a run's caches; an unreadable one counts as empty, which only costs encoding again."""
+    data = read_json(manifest_path(cache))
     try:
-        data: Any = json.loads(manifest_path(cache).read_text(encoding="utf-8"))
-        contents = {
-            path: (int(s[0]), int(s[1]), int(s[2]), str(s[3])) for path, s in data["contents"].items()
-        }
+        contents = {path: (int(s[0]), int(s[1]), int(s[2]), str(s[3])) for path, s in data["contents"].items()}
         return Manifest(dict(data["files"]), contents)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return Manifest()
 
 
@@ -156,9 +154,7 @@ def _why(expected: Mapping[Path, Key], missing: list[Path], reasons: Counter[str
     files = f"{len(expected)} file{'' if len(expected) == 1 else 's'}"
     if missing:
         text = f"{len(missing)} of {files} to encode: "
-        text += ", ".join(
-            f"{reason} ({count})" if len(reasons) > 1 else reason for reason, count in reasons.items()
-        )
+        text += ", ".join(f"{reason} ({count})" if len(reasons) > 1 else reason for reason, count in reasons.items())
     else:
         text = f"all {files} are current"
     return text + (f"; {unwanted} no longer wanted" if unwanted else "")
@@ -183,7 +179,8 @@ def settle(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
             broken.append(path)
         else:
             files[_name(path)] = dict(key)
-    _write(manifest_path(cache), {"files": files, "contents": {**manifest.contents, **contents.seen}})
+    cache.mkdir(parents=True, exist_ok=True)
+    write_json(manifest_path(cache), {"files": files, "contents": {**manifest.contents, **contents.seen}})
     return broken
 
 
@@ -193,10 +190,3 @@ def _name(path: Path) -> str:
 
 def _kind(name: str) -> CacheKind:
     return "text" if name.endswith(ENDINGS["text"]) else "latents"
-
-
-def _write(path: Path, data: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(temporary, path)

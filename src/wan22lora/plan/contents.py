@@ -23,9 +23,7 @@ class Contents:
         A file that cannot be read gives a digest that never repeats what a readable one gave.
         """
         if path.is_dir():
-            parts = (
-                f"{child.name} {self.digest(child)}" for child in sorted(path.iterdir()) if child.is_file()
-            )
+            parts = (f"{child.name} {self.digest(child)}" for child in sorted(path.iterdir()) if child.is_file())
             return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         try:
             stat = path.stat()

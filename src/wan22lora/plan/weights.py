@@ -89,7 +89,9 @@ def weights_findings(spec: Spec, weights: Mapping[str, Weights]) -> Iterator[Fin
     """Why musubi would refuse these files, or train the wrong thing with them."""
     for expert in spec.experts:
         yield from _expert_findings(expert, spec.task, expert_weights(weights, expert.name))
-    yield from _shared_findings(weights["vae"], ("wan-vae", "torch-pickle"), "the VAE of Wan 2.1, wan_2.1_vae.safetensors")
+    yield from _shared_findings(
+        weights["vae"], ("wan-vae", "torch-pickle"), "the VAE of Wan 2.1, wan_2.1_vae.safetensors"
+    )
     wanted = "the T5 encoder in Wan's own layout, models_t5_umt5-xxl-enc-bf16.pth"
     yield from _shared_findings(weights["t5"], ("umt5-encoder", "torch-pickle"), wanted)
 

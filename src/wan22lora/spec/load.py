@@ -113,9 +113,7 @@ class _Loader:
             return pin_named(str(self.top.values.get("pin", DEFAULT.name)))
         except ValueError:
             where = str(self.top.origins["pin"])
-            self.findings.append(
-                Finding(where, "is no revision that this program knows", "pin: v0.3.4, or article")
-            )
+            self.findings.append(Finding(where, "is no revision that this program knows", "pin: v0.3.4, or article"))
             return DEFAULT
 
     def _lay_hardware(self, gpu_memory_gib: Callable[[], float | None]) -> None:

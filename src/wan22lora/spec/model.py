@@ -30,8 +30,8 @@ class MemorySettings(Strict):
     gradient_checkpointing_cpu_offload: bool | None = None
     """Keep the remaining activations in RAM. Needs gradient_checkpointing; not at the article's pin."""
     blocks_to_swap: int | None = Field(None, ge=0, le=38)
-    """How many of the 40 blocks wait in RAM for their turn (0 to 38). Loading then takes 44 GB of RAM. musubi accepts 39
-    too and stops in the first backward pass."""
+    """How many of the 40 blocks wait in RAM for their turn (0 to 38). Loading then takes 44 GB of RAM. musubi accepts
+    39 too and stops in the first backward pass."""
 
 
 class TrainSettings(MemorySettings):
@@ -44,8 +44,8 @@ class TrainSettings(MemorySettings):
     optimizer_args: dict[str, Scalar] | None = None
     """Arguments of the optimizer. For example `{weight_decay: 0.1}`."""
     lr_scheduler: str | None = Field(None, min_length=1)
-    """How the learning rate goes down. constant, constant_with_warmup, linear, cosine, cosine_with_restarts, cosine_with_min_lr, polynomial,
-    inverse_sqrt, warmup_stable_decay, rex or piecewise_constant."""
+    """How the learning rate goes down. constant, constant_with_warmup, linear, cosine, cosine_with_restarts,
+    cosine_with_min_lr, polynomial, inverse_sqrt, warmup_stable_decay, rex or piecewise_constant."""
     lr_scheduler_power: Number | None = Field(None, gt=0)
     """The exponent of `polynomial`. 1 falls in a line, 8 falls early."""
     lr_scheduler_min_lr_ratio: float | None = Field(None, ge=0, le=1)

@@ -45,9 +45,7 @@ def _needed(expert: Expert) -> Iterator[Finding]:
 def _length(expert: Expert) -> Iterator[Finding]:
     settings = expert.settings
     if settings.epochs is None and settings.steps is None:
-        yield Finding(
-            expert.where("epochs"), "is missing: say how long to train", "epochs: 100, or steps: 3000"
-        )
+        yield Finding(expert.where("epochs"), "is missing: say how long to train", "epochs: 100, or steps: 3000")
     if settings.epochs is not None and settings.steps is not None:
         yield Finding(
             expert.where("steps"),
@@ -76,9 +74,7 @@ def _sampling(expert: Expert) -> Iterator[Finding]:
             "remove it, or use timestep_sampling: shift",
         )
     if settings.sigmoid_scale is not None and sampling not in (None, "shift", "sigmoid"):
-        yield Finding(
-            expert.where("sigmoid_scale"), f"is ignored by `timestep_sampling: {sampling}`", "remove it"
-        )
+        yield Finding(expert.where("sigmoid_scale"), f"is ignored by `timestep_sampling: {sampling}`", "remove it")
 
 
 def _scheduler(expert: Expert) -> Iterator[Finding]:
@@ -100,9 +96,7 @@ def _scheduler(expert: Expert) -> Iterator[Finding]:
                 "remove it; for polynomial write lr_scheduler_args: {lr_end: 1.0e-5}",
             )
     if settings.lr_scheduler_power is not None and scheduler != "polynomial":
-        yield Finding(
-            expert.where("lr_scheduler_power"), f"is ignored by `lr_scheduler: {scheduler}`", "remove it"
-        )
+        yield Finding(expert.where("lr_scheduler_power"), f"is ignored by `lr_scheduler: {scheduler}`", "remove it")
     if settings.lr_scheduler_num_cycles is not None and scheduler != "cosine_with_restarts":
         yield Finding(
             expert.where("lr_scheduler_num_cycles"), f"is ignored by `lr_scheduler: {scheduler}`", "remove it"
@@ -114,9 +108,7 @@ def _scheduler(expert: Expert) -> Iterator[Finding]:
             "lr_scheduler: constant_with_warmup",
         )
     if settings.lr_decay_steps is not None and scheduler != "warmup_stable_decay":
-        yield Finding(
-            expert.where("lr_decay_steps"), f"is ignored by `lr_scheduler: {scheduler}`", "remove it"
-        )
+        yield Finding(expert.where("lr_decay_steps"), f"is ignored by `lr_scheduler: {scheduler}`", "remove it")
     if (settings.optimizer or "").lower().endswith("schedulefree") and scheduler != "constant":
         yield Finding(
             expert.where("optimizer"),
@@ -157,7 +149,7 @@ def _arguments(expert: Expert) -> Iterator[Finding]:
 
 def _options(expert: Expert) -> Iterator[Finding]:
     refused = {
-        "dit_high_noise": "trains ONE LoRA for both experts (joint mode), not a pair; this program trains each expert by "
+        "dit_high_noise": "trains ONE LoRA for both experts (joint mode), not a pair; here each expert is trained by "
         "itself",
         "timestep_boundary": "belongs to joint mode; each expert has its own timestep_range here",
         "offload_inactive_dit": "belongs to joint mode",
@@ -181,9 +173,7 @@ def _options(expert: Expert) -> Iterator[Finding]:
         elif name == "block_swap_h2d_only" and value and not expert.settings.gradient_checkpointing:
             yield Finding(where, "needs gradient_checkpointing", "train.gradient_checkpointing: true")
         elif name == "persistent_data_loader_workers" and value and expert.settings.data_loader_workers == 0:
-            yield Finding(
-                where, "stops torch when there are no data-loader workers", "train.data_loader_workers: 2"
-            )
+            yield Finding(where, "stops torch when there are no data-loader workers", "train.data_loader_workers: 2")
 
 
 EXPERT_RULES: tuple[Callable[[Expert], Iterator[Finding]], ...] = (
@@ -212,8 +202,8 @@ def _timestep_range(expert: Expert, task: Task) -> Iterator[Finding]:
     if own is not None and (high <= own[0] or low >= own[1]):
         yield Finding(
             where,
-            f"[{low}, {high}] lies outside {own[0]}-{own[1]}, where the {expert.name}-noise expert of {task.name} works: "
-            "what it learned would never be used",
+            f"[{low}, {high}] lies outside {own[0]}-{own[1]}, where the {expert.name}-noise expert of {task.name} "
+            "works: what it learned would never be used",
             f"[{own[0]}, {own[1]}], or leave it out",
         )
 
@@ -221,15 +211,11 @@ def _timestep_range(expert: Expert, task: Task) -> Iterator[Finding]:
 def _dataset_rules(dataset: Dataset) -> Iterator[Finding]:
     settings = dataset.settings
     if settings.resolution is None:
-        yield Finding(
-            dataset.where("resolution"), "is missing: say how large to train", "data: {resolution: 960}"
-        )
+        yield Finding(dataset.where("resolution"), "is missing: say how large to train", "data: {resolution: 960}")
     else:
         sides = settings.resolution if isinstance(settings.resolution, tuple) else (settings.resolution,) * 2
         if min(sides) < 64:
-            yield Finding(
-                dataset.where("resolution"), f"{min(sides)} pixels are too few for Wan", "960, or [832, 480]"
-            )
+            yield Finding(dataset.where("resolution"), f"{min(sides)} pixels are too few for Wan", "960, or [832, 480]")
         elif not settings.bucket and any(side % 16 for side in sides):
             text = "must be multiples of 16 when `bucket` is false: musubi rounds nothing then (BK:86-88)"
             yield Finding(dataset.where("resolution"), text, str([side // 16 * 16 for side in sides]))
@@ -237,9 +223,7 @@ def _dataset_rules(dataset: Dataset) -> Iterator[Finding]:
     for count in frames:
         if count < 1 or count % 4 != 1:
             nearest = max(1, (count - 1) // 4 * 4 + 1)
-            text = (
-                f"{count} is not 4N+1; musubi would take {nearest} with a line in its log that nobody reads"
-            )
+            text = f"{count} is not 4N+1; musubi would take {nearest} with a line in its log that nobody reads"
             yield Finding(dataset.where("frames"), text, f"{nearest} or {nearest + 4}")
     if dataset.kind == "videos" and not frames and settings.frame_extraction != "full":
         text = "is missing: musubi would take a single frame of each clip"
@@ -250,11 +234,7 @@ def _dataset_rules(dataset: Dataset) -> Iterator[Finding]:
             if origin is not None and origin.path[0] == "datasets":
                 yield Finding(str(origin), "is for clips; these are pictures", "remove it")
     for key, mode in (("frame_stride", "slide"), ("frame_sample", "uniform"), ("max_frames", "full")):
-        if (
-            getattr(settings, key) is not None
-            and settings.frame_extraction != mode
-            and dataset.kind == "videos"
-        ):
+        if getattr(settings, key) is not None and settings.frame_extraction != mode and dataset.kind == "videos":
             yield Finding(dataset.where(key), f"is ignored unless frame_extraction is {mode}", "remove it")
 
 
@@ -278,19 +258,13 @@ def _run_rules(spec: Spec, document: Document) -> Iterator[Finding]:
     if pair:
         names = [expert.settings.output_name for expert in spec.experts]
         if names[0] is not None and names[0] == names[1]:
-            yield Finding(
-                spec.experts[0].where("output_name"), "is the same for both experts: one file would win", "…"
-            )
+            yield Finding(spec.experts[0].where("output_name"), "is the same for both experts: one file would win", "…")
         files = [expert.settings.checkpoint for expert in spec.experts]
         if files[0] is not None and files[0] == files[1]:
-            yield Finding(
-                spec.experts[0].where("checkpoint"), "is the same file for both experts", "two files"
-            )
+            yield Finding(spec.experts[0].where("checkpoint"), "is the same file for both experts", "two files")
         if spec.models.get("high") and spec.models.get("high") == spec.models.get("low"):
             where = f"{document.place(('models', 'low'))} models.low"
-            yield Finding(
-                where, "is the same file as models.high: both LoRAs would fit one expert", "two files"
-            )
+            yield Finding(where, "is the same file as models.high: both LoRAs would fit one expert", "two files")
     bad = sorted(set(str(spec.folder)) & set(GLOB_CHARACTERS))
     if bad:
         yield Finding(

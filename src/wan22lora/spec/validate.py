@@ -54,9 +54,7 @@ def _findings(document: Document, model: type[BaseModel], error: ValidationError
         else:
             branches = [other for other in error.errors() if _written_part(document, other["loc"]) == path]
             value = _value(document, path)
-            reason = (
-                REASONS.get((str(path[-1]), value)) if path and not isinstance(value, list | dict) else None
-            )
+            reason = REASONS.get((str(path[-1]), value)) if path and not isinstance(value, list | dict) else None
             message = " or ".join(dict.fromkeys(_sentence(branch) for branch in branches))
             shown = f" (it is {value!r})" if not isinstance(value, dict) else ""
             yield Finding(where, f"{message}{shown}{': ' + reason if reason else ''}", _describe(model, path))

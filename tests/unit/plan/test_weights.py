@@ -19,7 +19,7 @@ def dit(path: Path, *, dtype: str = "F16", channels: int = 16, extra: tuple[str,
         "blocks.0.cross_attn.k.weight": (2, 2),
         "patch_embedding.weight": (2, channels, 1, 2, 2),
         "head.head.weight": (2, 2),
-        **{name: (1,) for name in extra},
+        **dict.fromkeys(extra, (1,)),
     }
     tensors = {}
     for name, shape in shapes.items():
@@ -40,7 +40,13 @@ def dit(path: Path, *, dtype: str = "F16", channels: int = 16, extra: tuple[str,
         ({"channels": 36}, "", "models.high", "image-to-video"),
         ({"dtype": "F8_E4M3"}, "train: {fp8_scaled: true}\n", "train.fp8_scaled", "8-bit"),
     ],
-    ids=["bf16 weights with fp16", "fp16 weights without mixed precision", "fp8_scaled", "image-to-video weights", "8-bit weights scaled again"],
+    ids=[
+        "bf16 weights with fp16",
+        "fp16 weights without mixed precision",
+        "fp8_scaled",
+        "image-to-video weights",
+        "8-bit weights scaled again",
+    ],
 )
 def test_weights_that_musubi_would_refuse_are_named_before_anything_runs(
     tmp_path: Path,

@@ -184,9 +184,7 @@ def test_the_users_memory_settings_win_over_the_hardware(load: Load) -> None:
 @pytest.mark.parametrize(
     ("gpu_gib", "hardware"), [(15.6, "16gb"), (23.5, "24gb"), (44.4, "48gb"), (79.2, "80gb"), (139.8, "80gb")]
 )
-def test_auto_hardware_takes_the_largest_class_that_fits(
-    tmp_path: Path, gpu_gib: float, hardware: str
-) -> None:
+def test_auto_hardware_takes_the_largest_class_that_fits(tmp_path: Path, gpu_gib: float, hardware: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(SHORT)
     assert load_spec(path, gpu_memory_gib=lambda: gpu_gib).hardware == hardware

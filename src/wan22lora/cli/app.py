@@ -1,0 +1,90 @@
+"""The commands, and how failures reach a person: a few lines on the screen, an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from wan22lora import __version__
+from wan22lora.cli import cache, init, presets, schema, train
+from wan22lora.errors import Failure
+
+app = typer.Typer(
+    name="wan22lora",
+    help="""A folder of pictures or clips and a short run.yaml become a pair of Wan 2.2 LoRAs, trained by musubi-tuner.
+
+    Start with: wan22lora init, then wan22lora train run.yaml --rehearse""",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(init.init)
+app.command("train")(train.train)
+app.command("cache")(cache.cache)
+app.command("schema")(schema.schema)
+app.add_typer(presets.app, name="presets")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wan22lora {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself; `help` of the Typer object describes it."""
+
+
+def run(argv: list[str]) -> int:
+    """Runs one command line and returns its exit code (errors.py lists them)."""
+    try:
+        result = app(args=spelled_out(argv), prog_name="wan22lora", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except Failure as failure:
+        typer.echo(str(failure), err=True)
+        return failure.exit_code
+    except typer.Abort:
+        typer.echo("stopped", err=True)
+        return 130
+    except typer.Exit as done:
+        return done.exit_code
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # `wan22lora … | head` is no error of ours
+        return 0
+    except Exception as error:
+        return _usage_or_bug(error)
+
+
+def spelled_out(argv: list[str]) -> list[str]:
+    """`--force` alone means every step; the option parser needs the word."""
+    from wan22lora.cli.choices import FORCE_ALL, STEP_NAMES
+
+    spelled = list(argv)
+    for index, token in enumerate(argv):
+        following = argv[index + 1] if index + 1 < len(argv) else ""
+        if token == "--force" and following not in STEP_NAMES:
+            spelled[index] = f"--force={FORCE_ALL}"
+    return spelled
+
+
+def _usage_or_bug(error: Exception) -> int:
+    show = getattr(error, "show", None)
+    if callable(show):  # the option parser's own exceptions know how to tell a person
+        show()
+        return int(getattr(error, "exit_code", 2))
+    from wan22lora.cli.bug import report
+
+    typer.echo(report(error), err=True)
+    return 1

@@ -1,0 +1,45 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+STEP_NAMES = ("cache-latents", "cache-text", "train-high", "train-low", "train")
+FORCE_ALL = "all"
+
+RunFileArgument = Annotated[Path, typer.Argument(metavar="RUN.YAML", help="The run to work on.")]
+MusubiOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--musubi", metavar="DIR", help="musubi-tuner's checkout; otherwise WAN22LORA_MUSUBI or machine.yaml."
+    ),
+]
+RehearseOption = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        help="Play the run through with stand-ins for musubi: no GPU, no weights, nothing trained.",
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would run, as a shell script; write and start nothing.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="With --dry-run: print the plan as JSON.")]
+ForceOption = Annotated[
+    str | None,
+    typer.Option("--force", metavar="[STEP]", help=f"Run a step again ({', '.join(STEP_NAMES)}), or all of them."),
+]
+
+
+def forced(force: str | None) -> frozenset[str]:
+    """The steps that `--force` names. Raises a usage error for a step that does not exist."""
+    if force is None:
+        return frozenset()
+    if force == FORCE_ALL:
+        return frozenset(STEP_NAMES)
+    if force not in STEP_NAMES:
+        raise typer.BadParameter(f"{force} is no step; steps: {', '.join(STEP_NAMES)}", param_hint="--force")
+    return frozenset({force})

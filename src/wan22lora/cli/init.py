@@ -1,0 +1,74 @@
+"""`wan22lora init`"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def init(
+    preset: Annotated[str | None, typer.Option(help="What to train; see `wan22lora presets list`.")] = None,
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of pictures and captions.")] = None,
+    videos: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of clips and captions.")] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name, which its LoRA files carry.")] = None,
+    trigger: Annotated[str | None, typer.Option(metavar="WORD", help="The word that calls the LoRA up.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")] = Path("run.yaml"),
+) -> None:
+    """Write a commented run.yaml from a preset. Without options, at a terminal, it asks."""
+    from wan22lora.errors import SpecError
+
+    if preset is None and name is None and images is None and videos is None:
+        if not sys.stdin.isatty():
+            raise SpecError("init needs to know what to train", fix=_EXAMPLE)
+        preset, images, name, trigger = _ask()
+    missing = [flag for flag, value in (("--preset", preset), ("--name", name)) if value is None]
+    if (images is None) == (videos is None):
+        missing.append("one of --images and --videos")
+    if missing or preset is None or name is None:
+        raise SpecError(f"init needs {', '.join(missing)}", fix=_EXAMPLE)
+    _write(preset, images or videos or Path(), name, trigger, output)
+
+
+_EXAMPLE = "wan22lora init --preset style --images ./pictures --name my-style"
+
+
+def _write(preset: str, source: Path, name: str, trigger: str | None, output: Path) -> None:
+    import json
+
+    from wan22lora.errors import SpecError
+    from wan22lora.spec.document import parse_document
+    from wan22lora.spec.model import RunFile
+    from wan22lora.spec.model import schema as run_schema
+    from wan22lora.spec.template import SCHEMA_FILE, relative_to, run_yaml
+    from wan22lora.spec.validate import check
+
+    if output.exists():
+        raise SpecError(f"{output} exists already and is left as it is", fix=f"{_EXAMPLE} -o other.yaml")
+    text = run_yaml(name=name, preset=preset, source=relative_to(output.parent, source), trigger=trigger)
+    _, findings = check(parse_document(text, file=output.name, folder=output.parent), RunFile)
+    if findings:
+        raise SpecError(f"{output} was not written", findings=findings)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    (output.parent / SCHEMA_FILE).write_text(json.dumps(run_schema(), indent=1), encoding="utf-8")
+    if not source.is_dir():
+        typer.echo(f"Note: {source} is not there yet.", err=True)
+    typer.echo(f"{output} is written. Next: wan22lora train {output} --rehearse")
+
+
+def _ask() -> tuple[str, Path, str, str | None]:
+    from wan22lora.spec.presets import preset_names, read_preset
+    from wan22lora.spec.template import wants_clips
+
+    for known in preset_names():
+        typer.echo(f"  {known:15} {read_preset(known)[0].summary}")
+    preset = typer.prompt("Preset", default="style")
+    while preset not in preset_names():
+        preset = typer.prompt(f"There is no preset {preset}; preset", default="style")
+    source = Path(typer.prompt(f"Folder of {'clips' if wants_clips(preset) else 'pictures'}", default="./pictures"))
+    name = typer.prompt("Name of the run", default="my-lora")
+    trigger = typer.prompt("Trigger word (empty for none)", default="", show_default=False)
+    return preset, source.expanduser(), name, trigger or None

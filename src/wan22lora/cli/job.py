@@ -1,0 +1,63 @@
+"""What `train` and `cache` share: from a run.yaml to its plan, then show it or carry it out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+
+def carry_out_or_show(
+    run_file: Path,
+    *,
+    musubi: Path | None,
+    rehearse: bool,
+    force: frozenset[str],
+    steps: Callable[[tuple[str, ...]], frozenset[str]],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """`steps` chooses from the ids of the trainings which steps to keep."""
+    from dataclasses import replace
+
+    from wan22lora.cli.summary import summary
+    from wan22lora.errors import DatasetError
+    from wan22lora.machine.gpu import gpu_memory_gib
+    from wan22lora.machine.settings import read_machine
+    from wan22lora.plan.build import chosen, missing_for_real, prepare
+    from wan22lora.run.carry_out import carry_out, read_history
+    from wan22lora.run.display import display_for
+    from wan22lora.spec.load import load_spec
+
+    if as_json and not dry_run:
+        raise typer.BadParameter("is for --dry-run: it prints the plan", param_hint="--json")
+    machine = read_machine(musubi)
+    spec = load_spec(
+        run_file,
+        gpu_memory_gib=lambda: None if rehearse else gpu_memory_gib(machine.gpu),
+        folder_suffix="-rehearsal" if rehearse else "",
+    )
+    wanted = steps(tuple(expert.step for expert in spec.experts))
+    prepared = prepare(spec, machine, read_history(spec.folder), rehearsal=rehearse, force=force)
+    prepared = replace(prepared, plan=chosen(prepared.plan, wanted))
+    errors = [finding for finding in prepared.dataset_findings if finding.level == "error"]
+    if dry_run:
+        from wan22lora.cli.show import plan_as_json, plan_as_script
+
+        not_here = () if rehearse else missing_for_real(prepared, machine)
+        typer.echo(plan_as_json(prepared) if as_json else plan_as_script(prepared, not_here))
+    if errors:
+        outcome = "" if dry_run else "; nothing was started"
+        raise DatasetError(f"the dataset would not train as it should{outcome}", findings=errors)
+    if not dry_run:
+        display = display_for(prepared.plan.folder)
+        command = "cache" if "train" not in "".join(wanted) else "train"
+        carry_out(prepared, machine, display=display, again=_again(command, run_file, rehearse))
+        for line in summary(prepared):
+            typer.echo(line)
+
+
+def _again(command: str, run_file: Path, rehearse: bool) -> str:
+    return f"wan22lora {command} {shlex.quote(str(run_file))}{' --rehearse' if rehearse else ''}"

@@ -1,0 +1,118 @@
+"""A plan for people (a shell script that can be pasted or run) and for machines (JSON)."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator
+
+from wan22lora.dataset.predict import bucket_loads
+from wan22lora.errors import Finding
+from wan22lora.plan.build import Prepared
+from wan22lora.plan.model import PlannedFile, Step
+
+
+def plan_as_json(prepared: Prepared) -> str:
+    """`{"files": [{"path", "content"}], "steps": [{"id", "argv", "cwd", "env", "fresh", "why", …}]}`"""
+    plan = prepared.plan
+    steps = [
+        {
+            "id": step.id,
+            "argv": list(step.argv),
+            "cwd": str(step.cwd),
+            "env": dict(step.env),
+            "fresh": step.fresh,
+            "why": step.why,
+            **({"predicted_steps": step.predicted_steps} if step.predicted_steps is not None else {}),
+        }
+        for step in plan.steps
+    ]
+    files = [{"path": str(file.path), "content": file.content} for file in plan.files]
+    return json.dumps({"files": files, "steps": steps}, indent=2, ensure_ascii=False)
+
+
+def plan_as_script(prepared: Prepared, not_here: Iterable[Finding]) -> str:
+    """The plan as a shell script: facts as comments, files as here-documents, steps as commands.
+
+    `not_here` is what the machine lacks to run it.
+    """
+    return "\n".join(_script(prepared, not_here))
+
+
+def _script(prepared: Prepared, not_here: Iterable[Finding]) -> Iterator[str]:
+    yield from _facts(prepared)
+    for note in (*prepared.plan.notes, *prepared.dataset_findings, *not_here):
+        yield from _comment(note)
+    yield ""
+    yield "set -e"
+    for folder in sorted({str(file.path.parent) for file in prepared.plan.files} | _needed_folders(prepared)):
+        yield f"mkdir -p {shlex.quote(folder)}"
+    for file in prepared.plan.files:
+        yield from _file(file)
+    for step in prepared.plan.steps:
+        yield from _step(step)
+
+
+def _needed_folders(prepared: Prepared) -> set[str]:
+    return {str(prepared.plan.folder / "output"), *(str(scan.source.cache) for scan in prepared.scans)}
+
+
+def _facts(prepared: Prepared) -> Iterator[str]:
+    spec = prepared.spec
+    choices = f"preset {spec.preset or 'none'}, hardware {spec.hardware}, musubi-tuner {spec.pin.name}"
+    yield f"# {spec.name}: {spec.task.name}, {choices}"
+    if prepared.plan.rehearsal:
+        yield "# REHEARSAL: stand-ins play musubi's programs; nothing is trained."
+    for scan in prepared.scans:
+        source = scan.source
+        loads = bucket_loads(scan)
+        repeats = f", repeated {source.repeats} times" if source.repeats > 1 else ""
+        plural = "" if len(scan.items) == 1 else "s"
+        yield f"# {source.place}: {len(scan.items)} {source.noun}{plural}{repeats}"
+        for load in loads:
+            width, height, *frames = load.bucket
+            shape = f"{width}×{height}" + (f", {frames[0]} frames" if frames else "")
+            yield f"#   bucket {shape}: {load.count} in {load.batches} batches"
+    yield f"# {prepared.batches_per_epoch} batches an epoch"
+    for step in prepared.plan.steps:
+        if step.predicted_steps is not None:
+            yield f"# {step.id}: {step.predicted_steps:,} optimizer steps"
+
+
+def _comment(finding: Finding) -> Iterator[str]:
+    yield "#"
+    for line in str(finding).splitlines():
+        yield f"# {line}"
+
+
+def _file(file: PlannedFile) -> Iterator[str]:
+    yield ""
+    yield f"cat > {shlex.quote(str(file.path))} <<'END'"
+    yield file.content.rstrip("\n")
+    yield "END"
+
+
+def _step(step: Step) -> Iterator[str]:
+    yield ""
+    yield f"# {step.id}: {'fresh, would be skipped: ' if step.fresh else ''}{step.why}"
+    lines = list(_command(step))
+    stale = [f"rm -f {shlex.quote(str(path))}" for path in step.stale]
+    if step.fresh:
+        yield from (f"# {line}" for line in lines)
+        yield from stale
+    else:
+        yield from (*stale, *lines)
+
+
+def _command(step: Step) -> Iterator[str]:
+    """One command over several lines, an option to a line."""
+    yield f"cd {shlex.quote(str(step.cwd))} && \\"
+    yield "env " + " ".join(f"{name}={shlex.quote(value)}" for name, value in step.env.items()) + " \\"
+    lines: list[list[str]] = [[]]
+    for token in step.argv:
+        if token.startswith("--") or token.endswith(".py"):
+            lines.append([])
+        lines[-1].append(shlex.quote(token))
+    for index, line in enumerate(lines):
+        last = index == len(lines) - 1
+        yield ("" if index == 0 else "  ") + " ".join(line) + ("" if last else " \\")

@@ -1,0 +1,50 @@
+"""`wan22lora train`"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from wan22lora.cli.choices import (
+    DryRunOption,
+    ForceOption,
+    JsonOption,
+    MusubiOption,
+    RehearseOption,
+    RunFileArgument,
+    forced,
+)
+
+
+def train(
+    run_file: RunFileArgument,
+    dry_run: DryRunOption = False,
+    rehearse: RehearseOption = False,
+    only: Annotated[
+        Literal["high", "low"] | None,
+        typer.Option("--only", help="Train this expert alone (caches are made for both)."),
+    ] = None,
+    force: ForceOption = None,
+    json: JsonOption = False,
+    musubi: MusubiOption = None,
+) -> None:
+    """Train the pair of LoRAs that RUN.YAML describes; steps whose inputs have not changed are skipped."""
+    from wan22lora.cli.job import carry_out_or_show
+
+    def steps(experts: tuple[str, ...]) -> frozenset[str]:
+        if only is None:
+            return frozenset({"cache-latents", "cache-text", *experts})
+        if f"train-{only}" not in experts:
+            raise typer.BadParameter("this run has a single expert", param_hint="--only")
+        return frozenset({"cache-latents", "cache-text", f"train-{only}"})
+
+    carry_out_or_show(
+        run_file,
+        musubi=musubi,
+        rehearse=rehearse,
+        force=forced(force),
+        steps=steps,
+        dry_run=dry_run,
+        as_json=json,
+    )

@@ -1,0 +1,196 @@
+"""A run as a folder: its layout, its lock, the keys of finished steps, and what is moved out of the way.
+
+run.json          whose folder this is, and whether it is a rehearsal's
+events.jsonl      the ledger (run/ledger.py)
+logs/             001-cache-latents.log, …: everything a program printed, byte for byte
+steps/            <step id>.json: what the finished result of a step depends on
+output/           what the trainings write
+previous/         <UTC time>-<step id>/: outputs of earlier attempts
+.lock, holder.json
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+from wan22lora import __version__
+from wan22lora.errors import MachineError, RunFolderError
+from wan22lora.files import read_json, write_json, write_text, written
+from wan22lora.plan.model import PlannedFile
+from wan22lora.run import alive
+from wan22lora.run.ledger import read_events
+from wan22lora.run.state import StepState, fold
+
+
+class RunFolder:
+    """The folder of one run. Creating the object touches no disk."""
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.events = path / "events.jsonl"
+        self.logs = path / "logs"
+        self.steps = path / "steps"
+        self.output = path / "output"
+        self.previous = path / "previous"
+        self._marker = path / "run.json"
+        self._holder = path / "holder.json"
+        self._now = now
+
+    def create(self) -> None:
+        """Make the layout. Raises MachineError where the disk refuses."""
+        try:
+            for folder in (self.logs, self.steps, self.output):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(f"The run folder {self.path} cannot be made: {error.strerror}.") from None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process out meanwhile. Raises RunFolderError if one is in already."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(
+                f"The run folder {self.path} is in use{self._held_by()}.",
+                fix="wait until it has ended, or stop it with Ctrl-C where it runs",
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            raise RunFolderError(
+                f"The run folder {self.path} cannot be locked: {error}.",
+                fix="choose a folder on a local disk",
+            ) from None
+        try:
+            with written(self._holder):
+                write_json(self._holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": self._now()})
+            yield
+        finally:
+            self._holder.unlink(missing_ok=True)
+            lock.release()
+
+    def claim(self, name: str, *, rehearsal: bool) -> None:
+        """Mark a new folder as this run's, or make sure that an old one is. Call it with the lock held.
+
+        Raises RunFolderError for a rehearsal's folder in a real run, the reverse, and another run's folder.
+        """
+        if not self._marker.exists():
+            write_json(
+                self._marker,
+                {"name": name, "rehearsal": rehearsal, "created": self._now(), "version": __version__},
+            )
+            return
+        marker = read_json(self._marker)
+        if not isinstance(marker.get("name"), str) or not isinstance(marker.get("rehearsal"), bool):
+            raise RunFolderError(
+                f"{self._marker} is damaged, so nobody knows whether its files come from a rehearsal.",
+                fix=f"move {self.path} away and start again",
+            )
+        if marker["name"] != name:
+            raise RunFolderError(
+                f"{self.path} belongs to the run {marker['name']!r}, not to {name!r}.",
+                fix="give this run another name or another folder",
+            )
+        if marker["rehearsal"] != rehearsal:
+            holds, wanted = ("a rehearsal", "a real run") if marker["rehearsal"] else ("a real run", "a rehearsal")
+            raise RunFolderError(
+                f"{self.path} holds {holds}; {wanted} cannot continue there.",
+                fix=f"give this one another folder, or delete {self.path}",
+            )
+
+    def refuse_left_running(self) -> None:
+        """Raise RunFolderError if a step of a killed wan22lora still runs on this machine."""
+        for step in fold(read_events(self.events)).unfinished:
+            if step.host == socket.gethostname() and _still_runs(step):
+                raise RunFolderError(
+                    f"{step.id} of an earlier, killed run is still running (process {step.pid}).",
+                    fix=f"stop it with: kill -- -{step.pgid}",
+                )
+
+    def key(self, step_id: str) -> dict[str, str] | None:
+        """What the finished result of a step depends on; None if it has none that can be read."""
+        stored = read_json(self.steps / f"{step_id}.json")
+        if not stored or not all(isinstance(value, str) for value in stored.values()):
+            return None
+        return stored
+
+    def store_key(self, step_id: str, key: Mapping[str, str]) -> None:
+        """Record that a step is done. The last thing that happens to it."""
+        write_json(self.steps / f"{step_id}.json", dict(key))
+
+    def forget_key(self, step_id: str) -> None:
+        """Record that a step is not done (any more)."""
+        (self.steps / f"{step_id}.json").unlink(missing_ok=True)
+
+    def new_log(self, step_id: str) -> Path:
+        """Create the empty log file of an attempt, under a number that no log has had."""
+        numbers = (re.match(r"(\d+)-", path.name) for path in self.logs.iterdir())
+        number = max((int(match[1]) for match in numbers if match), default=0) + 1
+        log = self.logs / f"{number:03d}-{step_id}.log"
+        log.open("xb").close()
+        return log
+
+    def set_aside(self, paths: Iterable[Path], step_id: str) -> Path | None:
+        """Move what exists of an earlier attempt to a new folder under `previous`; None if nothing does."""
+        present = [path for path in paths if path.exists() or path.is_symlink()]
+        if not present:
+            return None
+        stamp = datetime.fromtimestamp(self._now(), timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        shelf = _new_folder(self.previous, f"{stamp}-{step_id}")
+        for path in present:
+            shutil.move(path, _free_name(shelf, path.name))
+        return shelf
+
+    def write_planned(self, files: Iterable[PlannedFile]) -> tuple[Path, ...]:
+        """Make the planned files stand as planned; returns those that were new or different."""
+        changed = [file for file in files if _text(file.path) != file.content]
+        for file in changed:
+            file.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file.path, file.content)
+        return tuple(file.path for file in changed)
+
+    def _held_by(self) -> str:
+        holder = read_json(self._holder)
+        try:
+            since = datetime.fromtimestamp(holder["since"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            return f" by process {holder['pid']} on {holder['host']} since {since}"
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
+            return " by another process"
+
+
+def _still_runs(step: StepState) -> bool:
+    if not isinstance(step.pid, int) or not isinstance(step.pgid, int):
+        return False
+    born = alive.birth(step.pid)
+    if born is not None and born != step.birth:
+        return False  # the number belongs to somebody else by now
+    return alive.group_alive(step.pgid)
+
+
+def _text(path: Path) -> str | None:
+    with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8", newline="") as file:
+        return file.read()
+    return None
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    for suffix in ("", *(f"-{number}" for number in range(2, 10_000))):
+        folder = parent / f"{name}{suffix}"
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise RunFolderError(f"{parent} is full of folders named {name}.", fix="clear it out")
+
+
+def _free_name(folder: Path, name: str) -> Path:
+    candidates = (folder / f"{prefix}{name}" for prefix in ("", *(f"{number}-" for number in range(2, 10_000))))
+    return next(path for path in candidates if not path.exists() and not path.is_symlink())

@@ -1,0 +1,161 @@
+"""The live view on a terminal: the steps, and what the running one is doing. No line of it ever wraps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from wan22lora.run import wording
+from wan22lora.run.display import QUIET_SECONDS, Watched
+from wan22lora.run.ledger import Event
+from wan22lora.run.state import RunState, StepState
+
+_REFRESH_SECONDS = 0.25
+_WORDS = {
+    "waiting": ("waiting", "dim"),
+    "skipped": ("fresh", "green"),
+    "running": ("running", "bold cyan"),
+    "done": ("done", "green"),
+    "failed": ("failed", "bold red"),
+    "outputs-wrong": ("failed", "bold red"),
+    "interrupted": ("stopped", "yellow"),
+    "lost": ("lost", "yellow"),
+}
+
+
+class LiveDisplay:
+    """Redraws from the loop that watches the process, at most four times a second; no thread of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        stream: TextIO,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        console: Console | None = None,
+    ) -> None:
+        self._folder = folder
+        self._now = now
+        self._watched = Watched(clock)
+        self._console = console or Console(file=stream, highlight=False)
+        self._live: Live | None = None
+        self._drawn_at = clock()
+
+    def show(self, event: Event) -> None:
+        self._watched.show(event)
+        kind = event["event"]
+        if kind == "run-started":
+            self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            self._live.start()
+        elif kind == "checkpoint":
+            self._console.print(Text(f"saving {Path(event['path']).name}", style="green"))
+        elif kind == "note":
+            self._console.print(Text(f"{event['id']}: {event['text']}"))
+        elif kind == "warning":
+            self._console.print(Text(f"{event['id']}: warning: {event['text']}", style="yellow"))
+        elif kind == "stopping":
+            self._console.print(Text(str(event["text"]), style="yellow"))
+        if kind != "train-step":
+            self._draw()
+
+    def heard(self, line: str) -> None:
+        self._watched.heard(line)
+
+    def tick(self) -> None:
+        if self._watched.clock() - self._drawn_at >= _REFRESH_SECONDS:
+            self._draw()
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._draw()
+            self._live.stop()
+            self._live = None
+
+    def frame(self) -> RenderableType:
+        """The view at this moment."""
+        state, width = self._watched.state, self._console.width
+        lines: list[RenderableType] = [self._title(state)]
+        lines += [_step_line(step, self._now()) for step in state.steps.values()]
+        running = self._watched.running
+        if running is not None:
+            lines += [Text(), *self._running(running, width)]
+        if state.outcome == "done":
+            lines.append(_line(_ended(state), "green"))
+        return Group(*lines)
+
+    def _draw(self) -> None:
+        if self._live is not None:
+            self._drawn_at = self._watched.clock()
+            self._live.update(self.frame(), refresh=True)
+
+    def _title(self, state: RunState) -> Text:
+        if state.rehearsal:
+            return _line(f" {wording.REHEARSAL} ", "black on yellow")
+        return _line(state.name, "bold")
+
+    def _running(self, step: StepState, width: int) -> Iterator[RenderableType]:
+        if step.step and step.total:
+            yield _bar(step)
+            yield _line(wording.figures(step))
+        elif step.total:
+            yield _line(f"{step.total} steps; loading and preparing", "dim")
+        yield _line(_shortened(f"log {self._folder / step.log}", width), "dim")
+        if self._watched.quiet_seconds >= QUIET_SECONDS:
+            yield _line(wording.silence(self._watched.quiet_seconds, step.pid), "yellow")
+        elif self._watched.last_line:
+            yield _line(self._watched.last_line, "dim")
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis", end="\n")
+
+
+def _step_line(step: StepState, now: float) -> Text:
+    word, style = _WORDS[step.status]
+    line = _line("  ")
+    line.append(f"{word:<9}", style)
+    line.append(f"{step.id:<15}")
+    line.append(_detail(step, now), "dim")
+    return line
+
+
+def _detail(step: StepState, now: float) -> str:
+    if step.status in ("waiting", "skipped"):
+        return step.why
+    if step.status == "running":
+        return wording.duration(now - step.started) if step.started is not None else ""
+    parts = [wording.ending(step)]
+    if step.step:
+        parts.append(f"{step.step} steps")
+    if step.seconds_per_step is not None:
+        parts.append(f"{step.seconds_per_step:.3g} s/step")
+    return ", ".join(parts)
+
+
+def _bar(step: StepState) -> RenderableType:
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(ratio=1)
+    table.add_column(no_wrap=True)
+    table.add_row(ProgressBar(total=step.total or 1, completed=step.step), wording.position(step))
+    return table
+
+
+def _ended(state: RunState) -> str:
+    if all(step.status == "skipped" for step in state.steps.values()):
+        return "nothing to do: every step is up to date"
+    took = wording.duration((state.ended or 0.0) - (state.started or 0.0))
+    return f"rehearsal finished in {took}; nothing was trained" if state.rehearsal else f"finished in {took}"
+
+
+def _shortened(text: str, width: int) -> str:
+    """Cut at the left: the end of a path is what tells."""
+    return text if len(text) <= width else f"...{text[len(text) - width + 3 :]}"

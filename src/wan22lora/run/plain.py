@@ -1,0 +1,128 @@
+"""Lines for a file, a pipe or a dumb terminal: one per meaningful event, progress now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from wan22lora.run import wording
+from wan22lora.run.display import QUIET_SECONDS, Watched
+from wan22lora.run.ledger import Event
+from wan22lora.run.state import RunState, StepState
+
+_LINE_WIDTH = 100
+"""Longer lines of the program are cut where they are quoted."""
+
+
+class PlainDisplay:
+    """Prints progress when `every_seconds` have passed, or `every_percent` of the steps but at least 5 s."""
+
+    def __init__(
+        self,
+        folder: Path,
+        stream: TextIO,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        every_seconds: float = 60.0,
+        every_percent: float = 5.0,
+    ) -> None:
+        self._folder = folder
+        self._stream = stream
+        self._watched = Watched(clock)
+        self._every_seconds = every_seconds
+        self._every_percent = every_percent
+        self._told_at = clock()
+        self._told_step = 0
+        self._told_quiet = 0.0
+
+    def show(self, event: Event) -> None:
+        self._watched.show(event)
+        state = self._watched.state
+        kind, step = event["event"], state.steps.get(str(event.get("id")))
+        if kind == "run-started":
+            self._say(f"{state.name}: {len(state.steps)} steps, run folder {self._folder}")
+            if state.rehearsal:
+                self._say(f"{wording.REHEARSAL}.")
+        elif kind == "run-ended":
+            self._run_ended(state)
+        elif kind == "stopping":
+            self._say(str(event["text"]))
+        elif step is not None:
+            self._step_event(kind, event, step)
+
+    def heard(self, line: str) -> None:
+        self._watched.heard(line)
+        self._told_quiet = 0.0
+
+    def tick(self) -> None:
+        step = self._watched.running
+        if step is None:
+            return
+        quiet = self._watched.quiet_seconds
+        if quiet >= self._told_quiet + QUIET_SECONDS:
+            self._told_quiet = quiet
+            self._say_of(step, wording.silence(quiet, step.pid))
+        elif not step.step and self._since_told() >= self._every_seconds and self._watched.last_line:
+            self._say_of(step, f"at work: {_cut(self._watched.last_line)}")
+
+    def close(self) -> None:
+        self._stream.flush()
+
+    def _step_event(self, kind: str, event: Event, step: StepState) -> None:
+        if kind == "step-skipped":
+            self._say_of(step, f"up to date ({step.why})")
+        elif kind == "step-started":
+            self._told_step = 0
+            length = f", {step.total} steps" if step.total else ""
+            reason = f" ({step.why})" if step.why else ""
+            self._say_of(step, f"started{length}{reason}, log {step.log}")
+        elif kind == "train-step":
+            self._progress(step)
+        elif kind == "checkpoint":
+            self._say_of(step, f"saving {Path(event['path']).name}")
+        elif kind == "note":
+            self._say_of(step, str(event["text"]))
+        elif kind == "warning":
+            self._say_of(step, f"warning: {event['text']}")
+        elif kind == "step-ended":
+            self._say_of(step, wording.ending(step))
+
+    def _progress(self, step: StepState) -> None:
+        percent = 100 * (step.step - self._told_step) / step.total if step.total else 0.0
+        waited = self._since_told()
+        due = waited >= self._every_seconds or (percent >= self._every_percent and waited >= 5.0)
+        if due or step.step == step.total:
+            self._told_step = step.step
+            self._say_of(step, ", ".join(filter(None, [f"step {wording.position(step)}", wording.figures(step)])))
+
+    def _run_ended(self, state: RunState) -> None:
+        if state.outcome != "done":
+            return
+        took = wording.duration((state.ended or 0.0) - (state.started or 0.0))
+        if all(step.status == "skipped" for step in state.steps.values()):
+            self._say("nothing to do: every step is up to date")
+        elif state.rehearsal:
+            self._say(f"rehearsal finished in {took}; nothing was trained")
+        else:
+            self._say(f"finished in {took}")
+
+    def _since_told(self) -> float:
+        return self._watched.clock() - self._told_at
+
+    def _say_of(self, step: StepState, text: str) -> None:
+        ids = list(self._watched.state.steps)
+        self._say(f"[{ids.index(step.id) + 1}/{len(ids)}] {step.id}: {text}")
+
+    def _say(self, text: str) -> None:
+        self._told_at = self._watched.clock()
+        prefix = "[rehearsal] " if self._watched.state.rehearsal else ""
+        encoding = self._stream.encoding or "ascii"
+        line = f"{prefix}{text}".encode(encoding, "backslashreplace").decode(encoding)
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _LINE_WIDTH else f"{line[: _LINE_WIDTH - 3]}..."

@@ -1,0 +1,141 @@
+"""Carries a plan out: step by step, each tried, logged, checked and only then recorded as done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from wan22lora import __version__
+from wan22lora.errors import Interrupted
+from wan22lora.files import written
+from wan22lora.musubi import log_lines
+from wan22lora.plan.model import Plan, Step, StepId
+from wan22lora.run import failures
+from wan22lora.run.attempt import CACHING, Attempt, Stage, Verify
+from wan22lora.run.display import Display, Sturdy
+from wan22lora.run.folder import RunFolder
+from wan22lora.run.ledger import Ledger
+from wan22lora.run.listener import Parse
+from wan22lora.run.outputs import earlier_outputs
+from wan22lora.run.stop import StopRequest
+
+Settle = Callable[[Step], None]
+Earlier = Callable[[Step], Iterable[Path]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A plan that was carried out to its end."""
+
+    done: tuple[StepId, ...]
+    """Steps that ran; the others were fresh."""
+    skipped: tuple[StepId, ...]
+    seconds: float
+
+
+def execute(
+    plan: Plan,
+    folder: RunFolder,
+    *,
+    display: Display,
+    verify: Verify,
+    again: str,
+    parse: Parse = log_lines.parse,
+    diagnose: failures.Diagnose | None = None,
+    settle: Settle | None = None,
+    earlier: Earlier = earlier_outputs,
+    stop: StopRequest | None = None,
+    grace_seconds: float = 20.0,
+    now: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Run every step of the plan that is not fresh, in order, and stop at the first that fails.
+
+    `verify` looks at the files of a step that exited with 0; an error among its findings fails the step. `settle` is
+    called after every end of a caching step, good or bad, before `verify`. `earlier` names what is moved to
+    `previous/` before a step starts. `again` is the command that continues the run. Without `stop`, SIGINT, SIGTERM
+    and SIGHUP end the run; a caller that gives one listens itself.
+
+    Raises StepFailed, OutputsWrong, Interrupted, RunFolderError (locked, not this run's, still running) and
+    MachineError (a program that cannot be started, a disk that refuses).
+    """
+    with ExitStack() as stack:
+        if stop is None:
+            stop = stack.enter_context(StopRequest().listening())
+        folder.create()
+        stack.enter_context(folder.lock())
+        with written(folder.path):
+            folder.claim(plan.name, rehearsal=plan.rehearsal)
+            folder.refuse_left_running()
+            folder.write_planned(plan.files)
+            ledger = stack.enter_context(Ledger(folder.events, now))
+        sturdy = Sturdy(display)
+        stack.callback(sturdy.close)
+        stage = Stage(folder, ledger, sturdy, stop, clock)
+        hooks = _Hooks(verify, settle, earlier, parse, diagnose, again, grace_seconds)
+        return _Run(stage, hooks).whole(plan)
+
+
+@dataclass(frozen=True)
+class _Hooks:
+    verify: Verify
+    settle: Settle | None
+    earlier: Earlier
+    parse: Parse
+    diagnose: failures.Diagnose | None
+    again: str
+    grace_seconds: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    stage: Stage
+    hooks: _Hooks
+
+    def whole(self, plan: Plan) -> Outcome:
+        started = self.stage.clock()
+        ids = [step.id for step in plan.steps]
+        self.stage.emit("run-started", name=plan.name, rehearsal=plan.rehearsal, steps=ids, version=__version__)
+        outcome = "failed"
+        try:
+            done = tuple([step.id for step in plan.steps if self.step(step)])
+            outcome = "done"
+        except Interrupted:
+            outcome = "interrupted"
+            raise
+        finally:
+            self.stage.emit("run-ended", outcome=outcome)
+        skipped = tuple(step.id for step in plan.steps if step.id not in done)
+        return Outcome(done, skipped, self.stage.clock() - started)
+
+    def step(self, step: Step) -> bool:
+        """True if the step ran to its good end, False if it was fresh."""
+        with written(self.stage.folder.path):
+            for path in step.stale:  # of a fresh step too: trainings read every cache file that lies there
+                path.unlink(missing_ok=True)
+        if step.fresh:
+            self.stage.emit("step-skipped", id=step.id, why=step.why)
+            return False
+        if self.stage.stop.count:
+            raise failures.stopped_before(step, self.stage.stop, self.hooks.again)
+        with written(self.stage.folder.path):
+            log = self.prepare(step)
+        attempt = Attempt(self.stage, step, log, self.hooks.parse)
+        try:
+            result = attempt.run(self.hooks.grace_seconds)
+        finally:
+            if step.id in CACHING and self.hooks.settle is not None:
+                with written(self.stage.folder.path):
+                    self.hooks.settle(step)
+        attempt.judge(result, self.hooks.verify, self.hooks.diagnose, self.hooks.again)
+        return True
+
+    def prepare(self, step: Step) -> Path:
+        self.stage.folder.forget_key(step.id)
+        shelf = self.stage.folder.set_aside(self.hooks.earlier(step), step.id)
+        if shelf is not None:
+            self.stage.emit("note", id=step.id, text=f"files of an earlier training are moved to {shelf}")
+        return self.stage.folder.new_log(step.id)

@@ -1,0 +1,196 @@
+"""The run folder: whose it is, what it keeps, and that it never overwrites a result."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from wan22lora.errors import MachineError, RunFolderError
+from wan22lora.plan.model import PlannedFile
+from wan22lora.run import alive
+from wan22lora.run.folder import RunFolder
+from wan22lora.run.ledger import Ledger
+
+NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "runs" / "démo", now=lambda: NOON)
+    folder.create()
+    return folder
+
+
+def test_naming_a_folder_touches_no_disk(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_where_no_folder_can_be_is_the_machines_fault(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(MachineError, match="cannot be made"):
+        RunFolder(tmp_path / "runs" / "demo").create()
+
+
+def test_a_claimed_folder_can_be_claimed_again_by_the_same_run(folder: RunFolder) -> None:
+    folder.claim("demo", rehearsal=False)
+    folder.claim("demo", rehearsal=False)
+    marker = json.loads((folder.path / "run.json").read_text(encoding="utf-8"))
+    assert marker == {"name": "demo", "rehearsal": False, "created": NOON, "version": marker["version"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        (("demo", True), ("demo", False), "holds a rehearsal; a real run cannot continue there"),
+        (("demo", False), ("demo", True), "holds a real run; a rehearsal cannot continue there"),
+        (("demo", False), ("other", False), "belongs to the run 'demo', not to 'other'"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused(
+    folder: RunFolder, first: tuple[str, bool], then: tuple[str, bool], said: str
+) -> None:
+    folder.claim(first[0], rehearsal=first[1])
+    with pytest.raises(RunFolderError, match=said):
+        folder.claim(then[0], rehearsal=then[1])
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": 1, "rehearsal": false}', '{"name": "demo"}'])
+def test_a_folder_with_a_damaged_marker_is_refused(folder: RunFolder, content: str) -> None:
+    (folder.path / "run.json").write_text(content)
+    with pytest.raises(RunFolderError, match="damaged"):
+        folder.claim("demo", rehearsal=False)
+
+
+def test_a_locked_folder_tells_who_holds_it(folder: RunFolder) -> None:
+    with folder.lock(), pytest.raises(RunFolderError) as caught, RunFolder(folder.path).lock():
+        pytest.fail("two have the lock")
+    assert caught.value.exit_code == 7
+    assert f"process {os.getpid()} on {socket.gethostname()} since 20" in caught.value.summary
+
+
+@pytest.mark.parametrize("holder", [None, "", "[]", '{"pid": 1, "host": "a", "since": "long ago"}'])
+def test_a_lock_whose_holder_is_unknown_is_a_lock(folder: RunFolder, holder: str | None) -> None:
+    with folder.lock():
+        if holder is None:
+            (folder.path / "holder.json").unlink()
+        else:
+            (folder.path / "holder.json").write_text(holder)
+        with pytest.raises(RunFolderError, match="in use by another process"), RunFolder(folder.path).lock():
+            pytest.fail("two have the lock")
+
+
+def test_the_lock_is_free_again_after_a_failure(folder: RunFolder) -> None:
+    with pytest.raises(ZeroDivisionError), folder.lock():
+        raise ZeroDivisionError
+    with folder.lock():
+        pass
+
+
+def test_keys_are_kept_until_forgotten(folder: RunFolder) -> None:
+    assert folder.key("train-high") is None
+    folder.store_key("train-high", {"rank": "16", "Größe": "960×960"})
+    assert folder.key("train-high") == {"rank": "16", "Größe": "960×960"}
+    assert folder.key("train-low") is None
+    folder.forget_key("train-high")
+    folder.forget_key("train-high")
+    assert folder.key("train-high") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"rank": 16}', b"\xff\xfe", b'"x"'])
+def test_a_damaged_key_is_no_key(folder: RunFolder, content: bytes) -> None:
+    (folder.steps / "train.json").write_bytes(content)
+    assert folder.key("train") is None
+
+
+def test_every_attempt_gets_a_log_of_its_own(folder: RunFolder) -> None:
+    names = [folder.new_log(step).name for step in ("cache-latents", "train-high", "train-high")]
+    assert names == ["001-cache-latents.log", "002-train-high.log", "003-train-high.log"]
+    (folder.logs / "001-cache-latents.log").unlink()
+    (folder.logs / "1234-train-high.log").touch()
+    (folder.logs / "notes.txt").touch()
+    assert folder.new_log("train-low").name == "1235-train-low.log"
+
+
+def test_old_outputs_are_moved_and_never_overwritten(folder: RunFolder) -> None:
+    for round_ in range(3):
+        weights, state = folder.output / "a.safetensors", folder.output / "a-state"
+        weights.write_text(f"round {round_}")
+        state.mkdir()
+        (state / "optimizer.bin").touch()
+        shelf = folder.set_aside([weights, state, folder.output / "missing"], "train-high")
+        assert shelf is not None
+        assert (shelf / "a.safetensors").read_text() == f"round {round_}"
+        assert (shelf / "a-state" / "optimizer.bin").exists()
+        assert list(folder.output.iterdir()) == []
+    assert sorted(path.name for path in folder.previous.iterdir()) == [
+        "20260101T120000Z-train-high",
+        "20260101T120000Z-train-high-2",
+        "20260101T120000Z-train-high-3",
+    ]
+
+
+def test_two_files_of_one_name_both_survive(folder: RunFolder, tmp_path: Path) -> None:
+    paths = [folder.output / "a.txt", tmp_path / "a.txt"]
+    for path in paths:
+        path.write_text(str(path))
+    shelf = folder.set_aside(paths, "train")
+    assert shelf is not None
+    assert {path.name for path in shelf.iterdir()} == {"a.txt", "2-a.txt"}
+
+
+def test_nothing_to_set_aside_makes_no_folder(folder: RunFolder) -> None:
+    assert folder.set_aside([folder.output / "missing"], "train") is None
+    assert not folder.previous.exists()
+
+
+def test_planned_files_are_written_only_where_they_differ(folder: RunFolder) -> None:
+    planned = [PlannedFile(folder.path / "dataset.toml", "größe = 1\n"), PlannedFile(folder.path / "x" / "y.yaml", "")]
+    assert folder.write_planned(planned) == (planned[0].path, planned[1].path)
+    before = planned[0].path.stat().st_mtime_ns
+    assert folder.write_planned(planned) == ()
+    assert planned[0].path.stat().st_mtime_ns == before
+    planned[0].path.write_bytes("größe = 1\r\n".encode())
+    assert folder.write_planned(planned) == (planned[0].path,)
+    assert planned[0].path.read_bytes() == "größe = 1\n".encode()
+    assert list(folder.path.glob(".*.tmp")) == []
+
+
+def left_running(folder: RunFolder, **changes: object) -> None:
+    own = {"pid": os.getpid(), "pgid": os.getpgrp(), "birth": alive.birth(os.getpid()), "host": socket.gethostname()}
+    with Ledger(folder.events) as ledger:
+        ledger.append("run-started", name="demo", rehearsal=False, steps=["train-high"])
+        ledger.append("step-started", id="train-high", argv=[], total=1, **{**own, **changes})
+
+
+def test_a_step_that_still_runs_is_named_with_the_command_that_stops_it(folder: RunFolder) -> None:
+    left_running(folder)
+    with pytest.raises(RunFolderError) as caught:
+        folder.refuse_left_running()
+    assert f"train-high of an earlier, killed run is still running (process {os.getpid()})" in str(caught.value)
+    assert f"kill -- -{os.getpgrp()}" in caught.value.fix
+
+
+@pytest.mark.skipif(alive.birth(os.getpid()) is None, reason="needs /proc")
+def test_a_number_that_belongs_to_somebody_else_by_now_is_no_obstacle(folder: RunFolder) -> None:
+    left_running(folder, birth=1)
+    folder.refuse_left_running()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pid": 2**22 + 1, "pgid": 2**22 + 1}, {"host": "elsewhere"}, {"pid": None}, {"pgid": "x"}]
+)
+def test_a_step_that_is_gone_or_elsewhere_is_no_obstacle(folder: RunFolder, changes: dict[str, object]) -> None:
+    left_running(folder, **changes)
+    folder.refuse_left_running()
+
+
+def test_a_step_that_ended_is_no_obstacle(folder: RunFolder) -> None:
+    left_running(folder)
+    with Ledger(folder.events) as ledger:
+        ledger.append("step-ended", id="train-high", outcome="failed", exit_code=1, seconds=1.0)
+    folder.refuse_left_running()

@@ -1,0 +1,95 @@
+"""The ledger: what is appended comes back, whatever happened to the file in between."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wan22lora.run.ledger import Ledger, read_events
+from wan22lora.run.state import fold
+
+
+def write(path: Path, *events: dict[str, object]) -> bytes:
+    ticks = itertools.count(1000.0)
+    with Ledger(path, now=lambda: next(ticks)) as ledger:
+        for event in events:
+            fields = dict(event)
+            ledger.append(str(fields.pop("event")), **fields)
+    return path.read_bytes()
+
+
+HISTORY: tuple[dict[str, object], ...] = (
+    {"event": "run-started", "name": "démo", "rehearsal": False, "steps": ["cache-text", "train"]},
+    {"event": "step-skipped", "id": "cache-text", "why": "nothing changed"},
+    {"event": "step-started", "id": "train", "argv": ["python", "学習.py"], "total": 3, "pid": 7, "pgid": 7},
+    {"event": "train-step", "id": "train", "step": 1, "total": 3, "loss": 0.5, "seconds": None},
+    {"event": "checkpoint", "id": "train", "path": Path("output/a-000001.safetensors")},
+    {"event": "step-ended", "id": "train", "outcome": "failed", "exit_code": 1, "seconds": 9.5},
+    {"event": "run-ended", "outcome": "failed"},
+)
+
+
+def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
+    write(tmp_path / "events.jsonl", *HISTORY)
+    events = list(read_events(tmp_path / "events.jsonl"))
+    assert [event["event"] for event in events] == [event["event"] for event in HISTORY]
+    assert events[0]["t"] == 1000.0
+    assert events[0]["name"] == "démo"
+    assert events[4]["path"] == "output/a-000001.safetensors"
+
+
+def test_every_line_is_json_of_one_line_and_plain_ascii(tmp_path: Path) -> None:
+    content = write(tmp_path / "events.jsonl", *HISTORY)
+    assert content.isascii()
+    assert len([json.loads(line) for line in content.splitlines()]) == len(HISTORY)
+
+
+def test_a_second_writer_continues_the_file(tmp_path: Path) -> None:
+    first = write(tmp_path / "events.jsonl", HISTORY[0])
+    assert write(tmp_path / "events.jsonl", HISTORY[6]).startswith(first)
+
+
+def test_a_missing_file_has_no_events(tmp_path: Path) -> None:
+    assert list(read_events(tmp_path / "none.jsonl")) == []
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_json_cannot_hold_survives(tmp_path: Path, loss: float) -> None:
+    step = {"event": "train-step", "id": "train", "step": 1, "total": 3, "loss": loss, "seconds": None}
+    write(tmp_path / "events.jsonl", HISTORY[2], step)
+    folded = fold(read_events(tmp_path / "events.jsonl")).steps["train"].loss
+    assert folded is not None
+    assert math.isnan(folded) if math.isnan(loss) else folded == loss
+
+
+def test_a_ledger_torn_at_any_byte_keeps_every_whole_line_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsync", lambda file: None)
+    whole = write(tmp_path / "whole.jsonl", *HISTORY)
+    path = tmp_path / "events.jsonl"
+    for end in range(len(whole) + 1):
+        path.write_bytes(whole[:end])
+        kept = whole[:end].count(b"\n") + (end < len(whole) and whole[end : end + 1] == b"\n")
+        events = list(read_events(path))
+        assert len(events) == kept
+        fold(events)
+        with Ledger(path) as ledger:
+            ledger.append("run-ended", outcome="done")
+        assert [event["event"] for event in read_events(path)][kept:] == ["run-ended"]
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_in_the_file_can_make_reading_fail(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
+    path = tmp_path_factory.mktemp("ledger") / "events.jsonl"
+    path.write_bytes(junk)
+    before = len(list(read_events(path)))
+    with Ledger(path) as ledger:
+        ledger.append("run-ended", outcome="done")
+    assert len(list(read_events(path))) == before + 1

@@ -1,0 +1,131 @@
+"""The fold: what a list of events says about a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wan22lora.run.ledger import Event
+from wan22lora.run.pace import Pace
+from wan22lora.run.state import RunState, fold
+
+START: Event = {
+    "t": 10.0,
+    "event": "run-started",
+    "name": "demo",
+    "rehearsal": True,
+    "steps": ["cache-text", "train"],
+}
+
+
+def started(step_id: str, t: float = 11.0) -> Event:
+    return {"t": t, "event": "step-started", "id": step_id, "pid": 5, "pgid": 5, "birth": 99, "total": 4}
+
+
+def trained(step: int, loss: float = 0.1, seconds: float | None = 2.0) -> Event:
+    return {"t": 1, "event": "train-step", "id": "train", "step": step, "total": 4, "loss": loss} | {"seconds": seconds}
+
+
+def ended(step_id: str, outcome: str, exit_code: int = 0) -> Event:
+    return {"t": 50.0, "event": "step-ended", "id": step_id, "outcome": outcome, "exit_code": exit_code}
+
+
+def test_nothing_happened_yet() -> None:
+    assert fold([]) == RunState()
+
+
+def test_a_run_begins_with_its_steps_waiting_in_the_plans_order() -> None:
+    state = fold([START])
+    assert (state.name, state.rehearsal, state.started, state.outcome) == ("demo", True, 10.0, "")
+    assert [(step.id, step.status) for step in state.steps.values()] == [
+        ("cache-text", "waiting"),
+        ("train", "waiting"),
+    ]
+
+
+def test_a_training_in_progress() -> None:
+    skipped: Event = {"t": 10.5, "event": "step-skipped", "id": "cache-text", "why": "nothing changed"}
+    steps = [trained(1, seconds=None), trained(2, seconds=9.0), trained(3, loss=0.07)]
+    saved: Event = {"t": 1, "event": "checkpoint", "id": "train", "path": "a.safetensors"}
+    state = fold([START, skipped, started("train"), *steps, saved])
+    assert state.steps["cache-text"].status == "skipped"
+    assert state.steps["cache-text"].why == "nothing changed"
+    train = state.steps["train"]
+    assert (train.status, train.step, train.total, train.loss) == ("running", 3, 4, 0.07)
+    assert train.seconds_per_step == 2.0
+    assert train.seconds_left == 2.0
+    assert train.checkpoints == ("a.safetensors",)
+    assert state.unfinished == (train,)
+
+
+@pytest.mark.parametrize("outcome", ["done", "failed", "outputs-wrong", "interrupted"])
+def test_a_step_that_ended(outcome: str) -> None:
+    state = fold([START, started("train"), ended("train", outcome, 1)])
+    assert state.steps["train"].status == outcome
+    assert state.steps["train"].exit_code == 1
+    assert state.unfinished == ()
+
+
+def test_a_step_that_a_killed_run_left_is_lost_when_the_next_run_begins() -> None:
+    state = fold([START, started("train"), START])
+    assert state.steps["train"].status == "lost"
+    assert [step.pid for step in state.unfinished] == [5]
+
+
+def test_a_second_attempt_starts_from_nothing() -> None:
+    first = [START, started("train"), trained(3), ended("train", "failed", 1)]
+    step = fold([*first, START, started("train")]).steps["train"]
+    assert (step.status, step.step, step.exit_code, step.checkpoints) == ("running", 0, None, ())
+
+
+def test_a_skipped_step_keeps_what_its_last_attempt_reached() -> None:
+    skipped: Event = {"t": 60, "event": "step-skipped", "id": "train", "why": ""}
+    step = fold([START, started("train"), trained(4), ended("train", "done"), START, skipped]).steps["train"]
+    assert (step.status, step.step) == ("skipped", 4)
+
+
+def test_the_first_interval_and_single_slow_ones_do_not_change_the_pace() -> None:
+    pace = Pace()
+    assert pace.seconds_per_step is None
+    for seconds in (None, 60.0, 2.0, 2.1, 45.0, 1.9, 2.0):
+        pace.add(seconds)
+    assert pace.seconds_per_step == 2.0
+
+
+def test_the_pace_follows_a_machine_that_slows_down() -> None:
+    pace = Pace()
+    for seconds in [2.0] * 1000 + [5.0] * 30:
+        pace.add(seconds)
+    assert pace.seconds_per_step == 5.0
+
+
+anything: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, -1, 0, 10**400, 1.5, float("nan"), float("inf"), "", "train", [1], {}]
+)
+names = st.sampled_from(["run-started", "step-skipped", "step-started", "train-step", "checkpoint", "warning"])
+fields = st.sampled_from(["id", "step", "total", "loss", "seconds", "path", "steps", "name", "t", "outcome"])
+
+
+@given(st.lists(st.tuples(names | anything, st.dictionaries(fields, anything, max_size=6)), max_size=6))
+def test_no_event_can_make_the_fold_fail(events: list[tuple[Any, dict[str, Any]]]) -> None:
+    state = fold([START, started("train"), *({**fields, "event": name} for name, fields in events)])
+    assert all((step.seconds_left or 0.0) >= 0.0 for step in state.steps.values())
+
+
+def test_a_million_steps_fold_in_under_five_seconds() -> None:
+    def history() -> Iterator[Event]:
+        yield START
+        yield started("train")
+        event = dict(trained(1))
+        for step in range(1, 1_000_001):
+            event["step"] = step
+            yield event
+
+    begin = time.perf_counter()
+    assert fold(history()).steps["train"].step == 1_000_000
+    assert time.perf_counter() - begin < 5
