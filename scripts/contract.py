@@ -74,9 +74,7 @@ def contract_of(checkout: Path) -> dict[str, Any]:
     scripts = {}
     for program in PROGRAMS:
         parser = capture_parser(checkout / "src" / "musubi_tuner" / f"{program}.py")
-        options = [
-            describe(action) for action in parser._actions if action.option_strings and action.dest != "help"
-        ]
+        options = [describe(action) for action in parser._actions if action.option_strings and action.dest != "help"]
         scripts[program] = sorted(options, key=lambda entry: entry["option"])
     revision = subprocess.check_output(["git", "-C", checkout, "rev-parse", "HEAD"], text=True).strip()
     return {"revision": revision, "scripts": scripts}
@@ -88,9 +86,7 @@ def print_contract() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Write the option contract of a musubi-tuner checkout as JSON."
-    )
+    parser = argparse.ArgumentParser(description="Write the option contract of a musubi-tuner checkout as JSON.")
     parser.add_argument("checkout", type=Path, help="a git checkout of musubi-tuner")
     parser.add_argument("--python", type=Path, required=True, help="the Python of musubi's environment")
     args = parser.parse_args()

@@ -1,0 +1,120 @@
+"""The command line in real subprocesses, in a folder with eighteen pictures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+
+@dataclass
+class Place:
+    """A person's folder, and the commands typed in it."""
+
+    path: Path
+    environment: dict[str, str]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def write(self, text: str, name: str = "run.yaml") -> Path:
+        file = self.path / name
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def start(self, *argv: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wan22lora", *argv],
+            cwd=self.path,
+            env={**self.environment, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self.started.append(process)
+        return process
+
+    def wan22lora(self, *argv: str, env: Mapping[str, str] | None = None) -> Finished:
+        begun = time.monotonic()
+        process = self.start(*argv, env=env)
+        stdout, stderr = process.communicate(timeout=60)
+        return Finished(process.returncode, stdout, stderr, time.monotonic() - begun)
+
+    @property
+    def run(self) -> Path:
+        return self.path / "runs" / "paper-rehearsal"
+
+    def caches(self) -> dict[str, tuple[int, int]]:
+        """Cache files by name, each with what changes when it is written again."""
+        files = (self.run / "cache").rglob("*.safetensors")
+        return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A folder with pictures, captions and a run.yaml; home and configuration are inside the folder too."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for index, size in enumerate([(96, 96)] * 8 + [(80, 112)] * 5 + [(112, 80)] * 5):
+        Image.new("RGB", size, (index * 10, 90, 40)).save(pictures / f"{index:02d}.png")
+        (pictures / f"{index:02d}.txt").write_text(f"paperworld, picture {index}\n", encoding="utf-8")
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "SYSTEMROOT") if name in os.environ}
+    environment = {
+        **kept,
+        "HOME": str(home),
+        "PYTHONPATH": str(SOURCE),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "WAN22LORA_REHEARSAL_STEP_SECONDS": "0",
+    }
+    place = Place(tmp_path, environment)
+    place.write("name: paper\npreset: article-wan22\nimages: pictures\ntrain: {epochs: 3}\n")
+    yield place
+    for process in place.started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Two clips of five seconds with captions."""
+    import av
+
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("a", "b"):
+        with av.open(str(folder / f"{name}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=24)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for _ in range(120):
+                container.mux(stream.encode(av.VideoFrame(64, 64, "rgb24")))
+            container.mux(stream.encode())
+        (folder / f"{name}.txt").write_text("zxq, a thing moves", encoding="utf-8")
+    return folder

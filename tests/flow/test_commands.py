@@ -1,0 +1,129 @@
+"""The smaller commands, and the mistakes that people make at a prompt."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from wan22lora.spec.presets import preset_names
+from wan22lora.spec.template import wants_clips
+
+from .conftest import Place
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_init_writes_a_run_yaml_that_can_be_planned_and_fits_the_schema(place: Place, preset: str, clips: Path) -> None:
+    source = ("--videos", str(clips)) if wants_clips(preset) else ("--images", "pictures")
+    done = place.wan22lora("init", "--preset", preset, *source, "--name", "new", "--trigger", "zxq", "-o", "new.yaml")
+    assert done.exit_code == 0, done.stderr
+    assert "--rehearse" in done.stdout
+    text = (place.path / "new.yaml").read_text(encoding="utf-8")
+    schema_file = re.search(r"\$schema=(\S+)", text)
+    assert schema_file is not None
+    schema = json.loads((place.path / schema_file[1]).read_text(encoding="utf-8"))
+    jsonschema.validate(YAML(typ="safe").load(text), schema)
+    planned = place.wan22lora("train", "new.yaml", "--dry-run")
+    assert planned.exit_code == 0, planned.stderr
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_commented_setting_of_a_new_run_yaml_can_be_uncommented(place: Place, preset: str, clips: Path) -> None:
+    source = ("--videos", str(clips)) if wants_clips(preset) else ("--images", "pictures")
+    place.wan22lora("init", "--preset", preset, *source, "--name", "new", "-o", "new.yaml")
+    text = (place.path / "new.yaml").read_text(encoding="utf-8")
+    place.write(re.sub(r"(?m)^  # (?!lr_scheduler_min_lr_ratio)", "  ", text), "new.yaml")
+    assert place.wan22lora("train", "new.yaml", "--dry-run").exit_code == 0
+
+
+def test_init_overwrites_nothing(place: Place) -> None:
+    before = (place.path / "run.yaml").read_text()
+    done = place.wan22lora("init", "--preset", "style", "--images", "pictures", "--name", "x")
+    assert done.exit_code == 2
+    assert (place.path / "run.yaml").read_text() == before
+
+
+def test_init_without_a_terminal_says_what_it_needs(place: Place) -> None:
+    done = place.wan22lora("init")
+    assert done.exit_code == 2
+    assert "wan22lora init --preset style" in done.stderr
+
+
+def test_presets_are_listed_and_shown(place: Place) -> None:
+    listed = place.wan22lora("presets", "list").stdout
+    assert all(name in listed for name in preset_names())
+    shown = place.wan22lora("presets", "show", "character").stdout
+    assert "learning_rate: 3e-4" in shown
+    wrong = place.wan22lora("presets", "show", "caracter")
+    assert (wrong.exit_code, "did you mean `character`?" in wrong.stderr) == (2, True)
+
+
+def test_schema_prints_a_valid_json_schema(place: Place) -> None:
+    schema = json.loads(place.wan22lora("schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert "learning_rate" in schema["$defs"]["TrainSettings"]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("trian", "run.yaml"), "trian"),
+        (("train", "nothing.yaml"), "no such file"),
+        (("train", "run.yaml", "--only", "middle"), "middle"),
+        (("train", "run.yaml", "--json"), "--dry-run"),
+        (("train", "run.yaml", "--force=cook"), "cook"),
+        (("cache", "run.yaml", "--only-text", "--only-latents"), "one of"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_with_exit_2_and_no_traceback(
+    place: Place, argv: tuple[str, ...], said: str
+) -> None:
+    done = place.wan22lora(*argv)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_misspelt_key_is_one_line_with_its_place(place: Place) -> None:
+    place.write("name: paper\npreset: style\nimages: pictures\ntrain:\n  learning_rat: 1e-4\n")
+    done = place.wan22lora("train", "run.yaml", "--rehearse")
+    assert done.exit_code == 2
+    assert "run.yaml:5:3 train.learning_rat: there is no such key" in done.stderr
+    assert "did you mean `learning_rate`?" in done.stderr
+
+
+def test_commands_of_the_readme_and_the_docs_work(place: Place) -> None:
+    commands = [
+        command
+        for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        for command in re.findall(r"\$ wan22lora ([^#\n]+)", block)
+    ]
+    assert len(commands) >= 5
+    (place.path / "run.yaml").unlink()
+    for command in commands:
+        argv = command.split()
+        if argv[0] in ("train", "cache") and "--dry-run" not in argv:
+            argv.append("--rehearse")
+        done = place.wan22lora(*argv)
+        assert done.exit_code == 0, f"{command}: {done.output}"
+
+
+def test_the_reference_of_run_yaml_is_current() -> None:
+    made = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "reference.py")],
+        env={"PYTHONPATH": str(ROOT / "src"), "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
+    assert (ROOT / "docs" / "run-yaml.md").read_text(encoding="utf-8") == made

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import Place
+
+
+def tree(path: Path) -> dict[str, tuple[int, int]]:
+    return {str(file.relative_to(path)): (file.stat().st_mtime_ns, file.stat().st_size) for file in path.rglob("*")}
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--rehearse",)], ids=["script", "json", "rehearsal"])
+def test_a_dry_run_touches_no_disk(place: Place, options: tuple[str, ...]) -> None:
+    before = tree(place.path)
+    done = place.wan22lora("train", "run.yaml", "--dry-run", *options)
+    assert done.exit_code == 0, done.stderr
+    assert tree(place.path) == before
+
+
+def test_the_json_plan_has_the_four_steps(place: Place) -> None:
+    plan = json.loads(place.wan22lora("train", "run.yaml", "--dry-run", "--json").stdout)
+    assert [step["id"] for step in plan["steps"]] == ["cache-latents", "cache-text", "train-high", "train-low"]
+    assert {key for step in plan["steps"] for key in step} >= {"id", "argv", "cwd", "env", "fresh", "why"}
+    assert not any(step["fresh"] for step in plan["steps"])
+    assert [Path(file["path"]).name for file in plan["files"]] == ["dataset.toml", "accelerate.yaml"]
+
+
+def test_a_single_expert_has_one_training(place: Place) -> None:
+    place.write("name: paper\npreset: article-wan21\nimages: pictures\n")
+    plan = json.loads(place.wan22lora("train", "run.yaml", "--dry-run", "--json").stdout)
+    assert [step["id"] for step in plan["steps"]] == ["cache-latents", "cache-text", "train"]
+
+
+def test_image_to_video_caches_are_made_with_the_first_frame(place: Place) -> None:
+    place.write("name: paper\npreset: article-wan22\ntask: i2v-A14B\nimages: pictures\n")
+    plan = json.loads(place.wan22lora("train", "run.yaml", "--dry-run", "--json").stdout)
+    argvs = {step["id"]: step["argv"] for step in plan["steps"]}
+    assert "--i2v" in argvs["cache-latents"]
+    assert argvs["train-high"][argvs["train-high"].index("--min_timestep") + 1] == "900"
+    assert argvs["train-low"][argvs["train-low"].index("--max_timestep") + 1] == "900"
+
+
+def test_it_says_how_long_the_run_is_and_where_musubi_would_be(place: Place) -> None:
+    script = place.wan22lora("train", "run.yaml", "--dry-run").stdout
+    assert "# train-high: 54 optimizer steps" in script
+    assert "# 18 batches an epoch" in script
+    assert "musubi-tuner should be" in script
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("--musubi", "/a"), "/a"),
+        ((), "/b"),
+    ],
+    ids=["the option before the environment", "the environment before the settings"],
+)
+def test_musubis_checkout_is_named_in_three_ways(place: Place, given: tuple[str, ...], expected: str) -> None:
+    settings = place.write("musubi: /c\n", "machine.yaml")
+    env = {"WAN22LORA_MUSUBI": "/b", "WAN22LORA_MACHINE": str(settings)}
+    plan = json.loads(place.wan22lora("train", "run.yaml", "--dry-run", "--json", *given, env=env).stdout)
+    assert {step["cwd"] for step in plan["steps"]} == {expected}
+    del env["WAN22LORA_MUSUBI"]
+    plan = json.loads(place.wan22lora("train", "run.yaml", "--dry-run", "--json", env=env).stdout)
+    assert {step["cwd"] for step in plan["steps"]} == {"/c"}
+
+
+def test_the_printed_script_does_what_train_does(place: Place) -> None:
+    script = place.wan22lora("train", "run.yaml", "--dry-run", "--rehearse").stdout
+    subprocess.run(["sh", "-c", script], check=True, env=place.environment, capture_output=True)
+    by_script = {path.name for path in (place.run / "output").iterdir()}
+    assert by_script >= {"paper-high.safetensors", "paper-low.safetensors"}
+
+
+def test_an_option_that_the_revision_lacks_is_refused_by_name(place: Place) -> None:
+    place.write(
+        "name: paper\npreset: article-wan22\nimages: pictures\npin: article\n"
+        "musubi:\n  train: {num_timestep_buckets: 4}\n"
+    )
+    done = place.wan22lora("train", "run.yaml", "--dry-run")
+    assert done.exit_code == 2
+    assert "run.yaml:6:11 musubi.train.num_timestep_buckets" in done.stderr
+    assert "v0.3.4" in done.stderr
+
+
+def test_options_without_a_key_reach_their_step_and_are_checked(place: Place) -> None:
+    text = "name: paper\npreset: article-wan22\nimages: pictures\nmusubi:\n"
+    place.write(text + "  cache-text: {fp8_t5: true}\n  train-low: {weighting_scheme: logit_normal}\n")
+    plan = json.loads(place.wan22lora("train", "run.yaml", "--dry-run", "--json").stdout)
+    argvs = {step["id"]: step["argv"] for step in plan["steps"]}
+    assert "--fp8_t5" in argvs["cache-text"]
+    assert "--weighting_scheme" in argvs["train-low"]
+    assert "--weighting_scheme" not in argvs["train-high"]
+    place.write(text + "  train: {weighting_scheme: logitnormal, max_train_step: 3, learning_rate: 1.0}\n")
+    done = place.wan22lora("train", "run.yaml", "--dry-run")
+    assert done.exit_code == 2
+    for part in ("weighting_scheme", "max_train_steps", "train.learning_rate"):
+        assert part in done.stderr
