@@ -1,9 +1,9 @@
 """Which cache files a run needs, which of them are current, and why the others are not.
 
-musubi's `--skip_existing` looks at file names alone (cache_latents.py:306-307 at v0.3.4), latents keep their name when
-the resolution, the picture or the task changes, and its training reads whatever lies in the folder. So each file is
-tied here to what made it; one that does not match is removed before musubi runs, and one that is no longer wanted before
-anything trains on it.
+musubi's `--skip_existing` looks at file names alone (cache_latents.py:306-307 at v0.3.4), latents keep their name
+when the resolution, the picture or the task changes, and its training reads whatever lies in the folder. So each file
+is tied here to what made it; one that does not match is removed before musubi runs, and one that is no longer wanted
+before anything trains on it.
 """
 
 from __future__ import annotations
