@@ -27,7 +27,7 @@ def cache(
     json: JsonOption = False,
     musubi: MusubiOption = None,
 ) -> None:
-    """Encode pictures, clips and captions; what has not changed is left as it is."""
+    """Encode what is new or changed, without training."""
     from wan22lora.cli.job import carry_out_or_show
 
     if only_text and only_latents:

@@ -17,7 +17,10 @@ def init(
     trigger: Annotated[str | None, typer.Option(metavar="WORD", help="The word that calls the LoRA up.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")] = Path("run.yaml"),
 ) -> None:
-    """Write a commented run.yaml from a preset. Without options, at a terminal, it asks."""
+    """Write a commented run.yaml from a preset.
+
+    Without options, at a terminal, it asks.
+    """
     from wan22lora.errors import SpecError
 
     if preset is None and name is None and images is None and videos is None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The presets that a run.yaml can start from.", no_args_is_help=True)
+app = typer.Typer(help="What a run.yaml can start from.", no_args_is_help=True)
 
 
 @app.command("list")

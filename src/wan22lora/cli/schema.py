@@ -6,7 +6,10 @@ import typer
 
 
 def schema() -> None:
-    """Print the JSON schema of run.yaml, by which editors complete and check it."""
+    """Print the JSON schema of run.yaml.
+
+    Editors complete and check a run.yaml by it; files that `init` writes name it.
+    """
     import json
 
     from wan22lora.spec.model import schema as run_schema

@@ -29,7 +29,11 @@ def train(
     json: JsonOption = False,
     musubi: MusubiOption = None,
 ) -> None:
-    """Train the pair of LoRAs that RUN.YAML describes; steps whose inputs have not changed are skipped."""
+    """Train the LoRAs that RUN.YAML describes.
+
+    Pictures, clips and captions are encoded first, then the high-noise and the low-noise expert are trained. Steps
+    whose inputs have not changed are skipped.
+    """
     from wan22lora.cli.job import carry_out_or_show
 
     def steps(experts: tuple[str, ...]) -> frozenset[str]:

@@ -30,8 +30,16 @@ from wan22lora.plan.options_check import contract_findings, doubled
 from wan22lora.plan.sources import sources
 from wan22lora.plan.training import training_key, why_train
 from wan22lora.plan.weights import Weights, expert_weights, weights_findings, weights_of
+from wan22lora.spec.document import in_file_order
 from wan22lora.spec.resolved import Expert, Spec
 
+_WEIGHTS_OF_STEP: Mapping[StepId, str] = {
+    "cache-latents": "vae",
+    "cache-text": "t5",
+    "train-high": "high",
+    "train-low": "low",
+    "train": "dit",
+}
 CACHE_STEPS: tuple[StepId, ...] = ("cache-latents", "cache-text")
 SPEED_ONLY = frozenset({"num_workers", "batch_size", "device", "vae_cache_cpu", "disable_cudnn_backend"})
 """Caching options that do not change what is in a cache."""
@@ -97,7 +105,9 @@ class _Builder:
         text_step, text = self._cache_text()
         trainings = [self._train(expert, (latents, text)) for expert in self.spec.experts]
         if self.findings:
-            raise SpecError(f"{self.spec.file.name} cannot be used", findings=dict.fromkeys(self.findings))
+            raise SpecError(
+                f"{self.spec.file.name} cannot be used", findings=in_file_order(dict.fromkeys(self.findings))
+            )
         toml = dataset_toml(scan.source for scan in self.scans)
         plan = Plan(
             name=self.spec.name,
@@ -304,21 +314,13 @@ def missing_for_real(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
         yield Finding(
             str(machine.python),
             "is where the Python of musubi's environment should be, and is not",
-            f"python3 -m venv {machine.musubi}/.venv && {machine.musubi}/.venv/bin/pip install -e {machine.musubi}, "
-            "or set WAN22LORA_MUSUBI_PYTHON",
+            "make it as musubi-tuner's README says (torch for your driver, then `pip install -e .`), "
+            "or name another with WAN22LORA_MUSUBI_PYTHON",
         )
-    needed = {name for step in prepared.plan.steps if not step.fresh for name in _weights_of_step(step)}
-    for name in needed:
-        weights = prepared.weights[name]
+    for step in prepared.plan.steps:
+        weights = prepared.weights[_WEIGHTS_OF_STEP[step.id]]
+        name = weights.name
+        if step.fresh:
+            continue
         if not weights.exists:
             yield Finding(weights.where, f"{weights.path} is not there", f"models: {{{name}: PATH}} in run.yaml")
-
-
-def _weights_of_step(step: Step) -> tuple[str, ...]:
-    return {
-        "cache-latents": ("vae",),
-        "cache-text": ("t5",),
-        "train-high": ("high",),
-        "train-low": ("low",),
-        "train": ("dit",),
-    }[step.id]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ def dotted(path: KeyPath) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def in_file_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Sorted by line and column within each file; findings without a place stay behind."""
+
+    def order(finding: Finding) -> tuple[str, int, int]:
+        found = re.match(r"(.+?):(\d+):(\d+)", finding.where)
+        return (found[1], int(found[2]), int(found[3])) if found else ("\uffff", 0, 0)
+
+    return sorted(findings, key=order)
 
 
 def read_document(path: Path, *, shown_as: str | None = None) -> Document:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wan22lora.errors import Finding, SpecError
 from wan22lora.musubi.pins import DEFAULT, Pin, pin_named
-from wan22lora.spec.document import Document, KeyPath, parse_document, read_document
+from wan22lora.spec.document import Document, KeyPath, in_file_order, parse_document, read_document
 from wan22lora.spec.layers import Layer, Origin, Settings
 from wan22lora.spec.model import DatasetSettings, RunFile, TrainSettings
 from wan22lora.spec.paths import UnknownVariableError, resolve_path
@@ -49,7 +49,7 @@ def load_spec(
     if isinstance(chosen, str) and chosen not in preset_names():
         findings.append(unknown_preset(f"{document.place(('preset',))} preset", chosen))
     if run_file is None or findings:
-        raise SpecError(f"{document.file} cannot be used", findings=findings)
+        raise SpecError(f"{document.file} cannot be used", findings=in_file_order(findings))
     return _Loader(path, document, run_file, gpu_memory_gib, folder_suffix).spec()
 
 
@@ -105,7 +105,7 @@ class _Loader:
         found = [*self.findings, *broken_rules(spec, self.document)]
         errors = [finding for finding in found if finding.level == "error"]
         if errors:
-            raise SpecError(f"{self.document.file} cannot be used", findings=found)
+            raise SpecError(f"{self.document.file} cannot be used", findings=in_file_order(found))
         return _with_notes(spec, found)
 
     def _pin(self) -> Pin:
