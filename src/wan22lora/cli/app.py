@@ -50,7 +50,9 @@ def run(argv: list[str]) -> int:
         result = app(args=spelled_out(argv), prog_name="wan22lora", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except Failure as failure:
-        typer.echo(str(failure), err=True)
+        from wan22lora.cli.screen import fitted
+
+        typer.echo(fitted(str(failure)), err=True)
         return failure.exit_code
     except typer.Abort:
         typer.echo("stopped", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -63,6 +64,7 @@ def _write(preset: str, source: Path, name: str, trigger: str | None, output: Pa
 
 
 def _ask() -> tuple[str, Path, str, str | None]:
+    from wan22lora.spec.model import NAME_PATTERN
     from wan22lora.spec.presets import preset_names, read_preset
     from wan22lora.spec.template import wants_clips
 
@@ -73,5 +75,7 @@ def _ask() -> tuple[str, Path, str, str | None]:
         preset = typer.prompt(f"There is no preset {preset}; preset", default="style")
     source = Path(typer.prompt(f"Folder of {'clips' if wants_clips(preset) else 'pictures'}", default="./pictures"))
     name = typer.prompt("Name of the run", default="my-lora")
+    while not re.fullmatch(NAME_PATTERN, name):
+        name = typer.prompt("Letters, digits and . _ + - only; name", default="my-lora")
     trigger = typer.prompt("Trigger word (empty for none)", default="", show_default=False)
     return preset, source.expanduser(), name, trigger or None

@@ -22,6 +22,7 @@ def carry_out_or_show(
     """`steps` chooses from the ids of the trainings which steps to keep."""
     from dataclasses import replace
 
+    from wan22lora.cli.screen import fitted
     from wan22lora.cli.summary import summary
     from wan22lora.errors import DatasetError
     from wan22lora.machine.gpu import gpu_memory_gib
@@ -52,6 +53,8 @@ def carry_out_or_show(
         outcome = "" if dry_run else "; nothing was started"
         raise DatasetError(f"the dataset would not train as it should{outcome}", findings=errors)
     if not dry_run:
+        for finding in (*prepared.plan.notes, *prepared.dataset_findings):
+            typer.echo(fitted(f"warning: {finding}"), err=True)
         display = display_for(prepared.plan.folder)
         command = "cache" if "train" not in "".join(wanted) else "train"
         carry_out(prepared, machine, display=display, again=_again(command, run_file, rehearse))

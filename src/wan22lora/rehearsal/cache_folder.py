@@ -41,16 +41,14 @@ class Encoder:
     ) -> None:
         """`before` sees every file that is not skipped, just before it is written."""
         progress = Progress(None)
-        try:
-            for batch in batches:
-                for file in batch:
-                    if not skip(file.path):
-                        if before is not None:
-                            before(file)
-                        self._write(file)
-                progress.update()
-        finally:
-            progress.close()
+        for batch in batches:
+            for file in batch:
+                if not skip(file.path):
+                    if before is not None:
+                        before(file)
+                    self._write(file)
+            progress.update()
+        progress.close()
 
     def _write(self, file: CacheFile) -> None:
         self._count += 1

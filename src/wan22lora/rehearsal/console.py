@@ -12,6 +12,7 @@ from typing import Literal
 
 Module = Literal[
     "main",
+    "options",
     "trainer",
     "config",
     "listing",
@@ -28,6 +29,7 @@ Module = Literal[
 
 _MODULES: dict[Module, str] = {
     "main": "__main__",
+    "options": "musubi_tuner.training.parser_common",
     "trainer": "musubi_tuner.training.trainer_base",
     "config": "musubi_tuner.dataset.config_utils",
     "listing": "musubi_tuner.dataset.datasources",
@@ -42,6 +44,7 @@ _MODULES: dict[Module, str] = {
     "saved": "accelerate.checkpointing",
 }
 _ARTICLE_MODULES: dict[Module, str] = _MODULES | {
+    "options": "musubi_tuner.hv_train_network",
     "trainer": "musubi_tuner.hv_train_network",
     "listing": "musubi_tuner.dataset.image_video_dataset",
     "bucket": "musubi_tuner.dataset.image_video_dataset",

@@ -70,7 +70,7 @@ def _with_config_file(args: Namespace, parser: ArgumentParser, argv: Sequence[st
         return args
     path = Path(file if file.endswith(".toml") else f"{file}.toml")
     if not path.exists():
-        session.console.info("trainer", f"{path} not found.")
+        session.console.info("options", f"{path} not found.")
         raise SystemExit(1)
     values: dict[str, Any] = {}
     for name, section in tomllib.loads(path.read_text(encoding="utf-8")).items():

@@ -6,6 +6,7 @@ rate, blanks over the rest of a longer line, a refresh for every postfix and at 
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
 
@@ -16,7 +17,10 @@ _SECONDS_BETWEEN_COUNTS = 0.1
 
 
 class Progress:
-    """A progress line on stderr; `total` None shows a bare count, as caching does."""
+    """A progress line on stderr; `total` None shows a bare count, as caching does.
+
+    After an exception it is closed late, as tqdm's is: the last line of stderr is not the error but the progress.
+    """
 
     def __init__(self, total: int | None, label: str = "") -> None:
         self._total = total
@@ -24,6 +28,7 @@ class Progress:
         self._postfix = ""
         self._width = 0
         self._closed = False
+        atexit.register(self.close)
         self.reset()
 
     def reset(self) -> None:

@@ -45,7 +45,10 @@ def check_arguments(args: Namespace, session: Session) -> str:
         raise ValueError("path to DiT model is required / DiTモデルのパスが必要です")
     assert not args.fp8_scaled or args.fp8_base, "fp8_scaled requires fp8_base / fp8_scaledはfp8_baseが必要です"
     if args.sage_attn:
-        raise ValueError("SageAttention doesn't support training currently. Please use `--sdpa` or `--xformers` etc.")
+        raise ValueError(
+            "SageAttention doesn't support training currently. Please use `--sdpa` or `--xformers` etc. instead."
+            " / SageAttentionは現在学習をサポートしていないようです。"
+        )
     dtype = _dit_dtype(args, session)
     if dtype == "float16":
         assert args.mixed_precision in ["fp16", "no"], "DiT weights are in fp16, mixed precision must be fp16 or no"
@@ -121,11 +124,15 @@ def check_optimizer(args: Namespace, session: Session) -> str:
     return f"{name}({shown})" if shown else name
 
 
-def check_loop(args: Namespace) -> None:
-    """What is refused for the data loader and the learning rate's schedule (TB:279-429, 1625-1650)."""
+def check_data_loader(args: Namespace) -> None:
+    """What is refused for the data loader (TB:1625-1638)."""
     workers = min(args.max_data_loader_n_workers, os.cpu_count() or 1)
     if args.persistent_data_loader_workers and workers == 0:
         raise ValueError("persistent_workers option needs num_workers > 0")
+
+
+def check_schedule(args: Namespace) -> None:
+    """What is refused for the learning rate's schedule (TB:279-429)."""
     if args.optimizer_type.lower().endswith("schedulefree"):
         return
     for value in _pairs(args.lr_scheduler_args).values():
@@ -134,7 +141,7 @@ def check_loop(args: Namespace) -> None:
         return
     name = args.lr_scheduler.split(":")[0]
     if name not in _SCHEDULERS:
-        raise ValueError(f"{name!r} is not a valid SchedulerType")
+        raise ValueError(f"{name} is not a valid SchedulerType, please select one of {list(_SCHEDULERS)}")
     warmup = args.lr_warmup_steps
     if name == "constant" and (int(warmup * args.max_train_steps) if isinstance(warmup, float) else warmup):
         raise ValueError("SchedulerType.CONSTANT does not require `num_warmup_steps`. Set None or 0.")

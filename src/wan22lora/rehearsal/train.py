@@ -18,11 +18,12 @@ from wan22lora.rehearsal.dataset_toml import Dataset
 from wan22lora.rehearsal.metadata import Size, training_metadata
 from wan22lora.rehearsal.refusals import (
     check_arguments,
+    check_data_loader,
     check_loading,
-    check_loop,
     check_network,
     check_optimizer,
     check_resume,
+    check_schedule,
 )
 from wan22lora.rehearsal.session import Session
 from wan22lora.rehearsal.tensors import dtype_named
@@ -46,13 +47,14 @@ def train(args: Namespace, session: Session) -> None:
     check_network(args, session)
     console.print("prepare optimizer, data loader etc.")
     optimizer = check_optimizer(args, session)
+    check_data_loader(args)
     if args.max_train_epochs is not None:
         args.max_train_steps = args.max_train_epochs * math.ceil(len(batches) / args.gradient_accumulation_steps)
         console.print(
             f"override steps. steps for {args.max_train_epochs} epochs is / 指定エポックまでのステップ数:"
             f" {args.max_train_steps}"
         )
-    check_loop(args)
+    check_schedule(args)
     check_resume(args, session)
     per_epoch = math.ceil(len(batches) / args.gradient_accumulation_steps)
     size = Size(items, len(batches), math.ceil(args.max_train_steps / per_epoch))
@@ -76,7 +78,9 @@ def _start_accelerator(args: Namespace, dit_dtype: str, session: Session) -> Non
     console = session.console
     console.info("trainer", "preparing accelerator")
     if args.log_with in ("tensorboard", "all") and args.logging_dir is None:
-        raise ValueError("logging_dir is required when log_with is tensorboard")
+        raise ValueError(
+            "logging_dir is required when log_with is tensorboard / Tensorboardを使う場合、logging_dirを指定してください"
+        )
     console.print("accelerator device: cuda")
     if args.mixed_precision is None:
         args.mixed_precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")

@@ -41,17 +41,15 @@ class TrainingLoop:
     def run(self, dit_dtype: str) -> None:
         console = self._session.console
         progress = Progress(self._args.max_train_steps, "steps")
-        try:
-            self._announce_precision(dit_dtype)
-            for epoch in range(self._size.epochs):
-                console.print(f"\nepoch {epoch + 1}/{self._size.epochs}")
-                self._announce_epoch(epoch + 1)
-                self._run_epoch(epoch, progress)
-                self._checkpoints.after_epoch(epoch + 1, self._size.epochs, self._step)
-            self._checkpoints.at_end(self._step, self._size.epochs)
-            console.info("trainer", "model saved.")
-        finally:
-            progress.close()
+        self._announce_precision(dit_dtype)
+        for epoch in range(self._size.epochs):
+            console.print(f"\nepoch {epoch + 1}/{self._size.epochs}")
+            self._announce_epoch(epoch + 1)
+            self._run_epoch(epoch, progress)
+            self._checkpoints.after_epoch(epoch + 1, self._size.epochs, self._step)
+        self._checkpoints.at_end(self._step, self._size.epochs)
+        console.info("trainer", "model saved.")
+        progress.close()
         console.rehearsal("ended well. Nothing was trained: the files hold zeros.")
 
     def _run_epoch(self, epoch: int, progress: Progress) -> None:

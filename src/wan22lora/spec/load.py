@@ -226,7 +226,7 @@ class _Loader:
         return StepOptions(self._with_paths(options), options.origins)
 
     def _with_paths(self, options: Settings) -> dict[str, Any]:
-        values = {key.removeprefix("--"): value for key, value in options.values.items()}
+        values = dict(options.values)
         for key in PATH_OPTIONS:
             if isinstance(values.get(key), str):
                 values[key] = str(self._path(values[key], options.origins[key].path, options.origins[key]))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from wan22lora.spec.tasks import TaskName
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 Number = int | float
 PathText = Annotated[str, StringConstraints(min_length=1)]
 Scalar = bool | int | float | str
@@ -195,7 +196,8 @@ class ExpertSettings(Strict):
     """The low-noise expert."""
 
 
-StepOptions = dict[str, OptionValue | None]
+OptionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+StepOptions = dict[OptionName, OptionValue | None]
 
 
 class MusubiOptions(Strict):
@@ -241,7 +243,7 @@ class Partial(Strict):
 class RunFile(Partial):
     """run.yaml: pictures or clips in, a pair of Wan 2.2 LoRAs out."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
+    name: Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=100)]
     """The run's name: its folder runs/NAME and its LoRA files. Letters, digits and . _ + - only."""
     trigger: str | None = Field(None, min_length=1)
     """The word that calls the LoRA up; captions without it are pointed out."""

@@ -195,7 +195,7 @@ def test_without_caches_there_is_nothing_to_train(bench: Bench) -> None:
 def test_image_to_video_needs_caches_made_for_it(cached: Bench) -> None:
     done = cached.train("--task", "i2v-A14B")
     assert done.returncode == 1
-    assert done.stderr.rstrip().endswith("KeyError: 'latents_image'")
+    assert "\nKeyError: 'latents_image'\n" in done.stderr
     cached.run(cached.argv("wan_cache_latents", "--dataset_config", cached.config, "--vae", "vae", "--i2v"))
     assert cached.train("--task", "i2v-A14B").returncode == 0
 
@@ -258,7 +258,7 @@ def test_a_file_that_is_no_dit_is_refused(cached: Bench) -> None:
         ("", ("--optimizer_args", "betas=(0.9"), "SyntaxError:", "prepare optimizer"),
         ("--optimizer_type", (), "module 'torch.optim' has no attribute ''", "prepare optimizer"),
         ("", ("--lr_warmup_steps", "10"), "CONSTANT does not require `num_warmup_steps`", "override steps"),
-        ("", ("--lr_scheduler", "cosin"), "ValueError: 'cosin' is not a valid SchedulerType", "override steps"),
+        ("", ("--lr_scheduler", "cosin"), "ValueError: cosin is not a valid SchedulerType", "override steps"),
         ("--output_dir", (), "TypeError: expected str, bytes or os.PathLike object, not NoneType", "epoch 3/3"),
         ("--output_name", (), "TypeError: unsupported operand type(s) for +: 'NoneType' and 'str'", "epoch 3/3"),
         ("", ("--save_every_n_steps", "0"), "ZeroDivisionError", "epoch 1/3"),
@@ -279,6 +279,15 @@ def test_the_older_pin_misses_the_modules_at_the_optimizer(cached: Bench) -> Non
     done = cached.train("--network_module", "networks.lora", WAN22LORA_PIN="article")
     assert "create LoRA for U-Net/DiT: 0 modules." in done.stderr
     assert "ValueError: optimizer got an empty parameter list" in done.stderr
+
+
+def test_the_last_line_of_a_failure_is_not_the_error_but_the_progress(cached: Bench) -> None:
+    done = cached.train("--task", "i2v-A14B")
+    assert done.stderr.endswith("\nKeyError: 'latents_image'\n\rsteps:   0%|          | 0/18 [00:00<?, ?it/s]\n")
+    assert "]Traceback" not in done.stderr
+    done = cached.train(WAN22LORA_FAULT="train:crash@9")
+    assert re.search(r"avr_loss=[\d.]+\] *Traceback \(most recent call last\):", done.stderr)
+    assert re.search(r"\nRuntimeError: .*\n\rsteps:  44%\|.*\]\n$", done.stderr)
 
 
 def test_japanese_lines_break_an_ascii_terminal_as_musubis_do(cached: Bench) -> None:

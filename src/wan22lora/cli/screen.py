@@ -1,0 +1,31 @@
+"""Text that fits the terminal it is read on."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+
+
+def fitted(text: str) -> str:
+    """Wraps between words at the terminal's width, under the indentation of each line; files and pipes get it as it is.
+
+    Words are never cut, so that paths and commands can be copied.
+    """
+    if not sys.stderr.isatty():
+        return text
+    width = max(40, shutil.get_terminal_size().columns)
+    return "\n".join(_wrapped(line, width) for line in text.splitlines())
+
+
+def _wrapped(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    hanging = indent + ("  " if line.lstrip().startswith("→") else "")
+    return textwrap.fill(
+        line.strip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,103 @@
+"""The whole way at full size: pictures → caches → two trainings by accelerate → a pair of LoRAs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from wan22lora.musubi.safetensors import read_header
+
+from .conftest import FullModels
+
+RUN = """
+name: full
+preset: article-wan22
+images: pictures
+hardware: {hardware}
+models: {{high: {m.high}, low: {m.low}, vae: {m.vae}, t5: {m.t5}}}
+train: {{attention: sdpa, epochs: 2, save_precision: fp16}}
+"""
+
+
+def wan22lora(place: Path, models: FullModels, *argv: str) -> tuple[str, float]:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "wan22lora", *argv],
+        cwd=place,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "WAN22LORA_MACHINE": str(place / "machine.yaml"),
+            "HF_HOME": str(models.hf_home),
+            "HF_HUB_OFFLINE": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    seconds = time.monotonic() - started
+    print(f"\n$ wan22lora {' '.join(argv)}  # exit {done.returncode} after {seconds:.1f} s\n{done.stdout}")
+    assert done.returncode == 0
+    return done.stdout, seconds
+
+
+def ledger(run: Path, event: str) -> list[dict[str, Any]]:
+    """The events of one kind in the run's ledger."""
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [record for record in events if record["event"] == event]
+
+
+def write_run(place: Path, models: FullModels, hardware: str, sizes: Iterable[tuple[int, int]]) -> Path:
+    """Pictures of noise with captions, and a run.yaml; returns the run's folder."""
+    pictures = place / "pictures"
+    pictures.mkdir()
+    for index, size in enumerate(sizes):
+        Image.effect_noise(size, 60).convert("RGB").save(pictures / f"{index}.png")
+        (pictures / f"{index}.txt").write_text(f"paperworld, picture {index}", encoding="utf-8")
+    (place / "run.yaml").write_text(RUN.format(m=models, hardware=hardware), encoding="utf-8")
+    return place / "runs" / "full"
+
+
+def print_seconds(run: Path) -> None:
+    print("seconds:", {ended["id"]: round(ended["seconds"], 1) for ended in ledger(run, "step-ended")})
+
+
+def assert_lora(path: Path, steps: int, timesteps: str) -> None:
+    header = read_header(path)
+    assert header.metadata["modelspec.timestep_range"] == timesteps
+    assert header.metadata["ss_steps"] == str(steps)
+    assert sum(name.endswith(".lora_down.weight") for name in header.tensors) == 400
+    assert {info.dtype for info in header.tensors.values()} == {"F16"}
+
+
+def test_a_pair_is_trained_at_full_size(tmp_path: Path, full_models: FullModels) -> None:
+    sizes = [*[(960, 960)] * 3, *[(832, 1104)] * 2, (1104, 832)]
+    run = write_run(tmp_path, full_models, "auto", sizes)
+    said, _ = wan22lora(tmp_path, full_models, "train", "run.yaml", "--dry-run")
+    assert re.search(r"hardware \d+gb", said)
+    wan22lora(tmp_path, full_models, "train", "run.yaml")
+    print_seconds(run)
+    assert_lora(run / "output" / "full-high.safetensors", 12, "875,1000")
+    assert_lora(run / "output" / "full-low.safetensors", 12, "0,875")
+    said, seconds = wan22lora(tmp_path, full_models, "train", "run.yaml")
+    assert "nothing to do" in said
+    assert seconds < 2
+
+
+def test_the_settings_of_a_24_gb_card_train_too(tmp_path: Path, full_models: FullModels) -> None:
+    run = write_run(tmp_path, full_models, "24gb", [(960, 960)] * 3)
+    wan22lora(tmp_path, full_models, "train", "run.yaml", "--only", "high")
+    print_seconds(run)
+    assert "--blocks_to_swap" in ledger(run, "step-started")[-1]["argv"]
+    assert_lora(run / "output" / "full-high.safetensors", 6, "875,1000")
