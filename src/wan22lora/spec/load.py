@@ -16,7 +16,7 @@ from wan22lora.spec.presets import hardware_for, preset_layers, preset_names, re
 from wan22lora.spec.resolved import Dataset, Expert, Spec, StepOptions
 from wan22lora.spec.rules import broken_rules
 from wan22lora.spec.tasks import TASKS, ExpertName, Task
-from wan22lora.spec.validate import check
+from wan22lora.spec.validate import check, sound_part
 
 DEFAULTS = """
 data: {caption_extension: .txt, batch_size: 1, repeats: 1, bucket: true, bucket_no_upscale: false, source_fps: auto}
@@ -48,9 +48,23 @@ def load_spec(
     chosen = document.data.get("preset")
     if isinstance(chosen, str) and chosen not in preset_names():
         findings.append(unknown_preset(f"{document.place(('preset',))} preset", chosen))
+    elif findings:
+        findings += _further_findings(path, sound_part(document, RunFile))
     if run_file is None or findings:
         raise SpecError(f"{document.file} cannot be used", findings=in_file_order(findings))
     return _Loader(path, document, run_file, gpu_memory_gib, folder_suffix).spec()
+
+
+def _further_findings(path: Path, document: Document) -> list[Finding]:
+    """What the rules say of a file whose wrong keys are left out; not that something is missing, which they may be."""
+    run_file, findings = check(document, RunFile)
+    if run_file is None or findings:
+        return []
+    try:
+        _Loader(path, document, run_file, lambda: None, "").spec()
+    except SpecError as error:
+        return [each for each in error.findings if each.level == "error" and not each.message.startswith("is missing")]
+    return []
 
 
 class _Loader:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -36,6 +38,26 @@ def check(document: Document, model: type[ModelT]) -> tuple[ModelT | None, list[
         return model.model_validate(document.data), []
     except ValidationError as error:
         return None, list(_findings(document, model, error))
+
+
+def sound_part(document: Document, model: type[BaseModel]) -> Document:
+    """The document without what check complains of, so that the rest can be looked at as well."""
+    try:
+        model.model_validate(document.data)
+    except ValidationError as error:
+        data = copy.deepcopy(document.data)
+        for item in error.errors():
+            _remove(data, _written_part(document, item["loc"]))
+        return replace(document, data=data)
+    return document
+
+
+def _remove(data: dict[str, Any], path: KeyPath) -> None:
+    node: Any = data
+    for part in path[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, dict) and path:
+        node.pop(path[-1], None)
 
 
 def _findings(document: Document, model: type[BaseModel], error: ValidationError) -> Iterator[Finding]:

@@ -138,6 +138,11 @@ def test_all_errors_come_at_once(refuse: Refuse) -> None:
     }
 
 
+def test_wrong_keys_do_not_hide_what_the_rules_say_of_the_rest(refuse: Refuse) -> None:
+    findings = refuse(f"{SHORT}train: {{alpha: 1, learning_rat: 1e-4, seed: -1}}\n")
+    assert [finding.where.split()[-1] for finding in findings] == ["train.alpha", "train.learning_rat", "train.seed"]
+
+
 def test_a_finding_names_the_file_and_line_that_a_value_came_from(refuse: Refuse) -> None:
     (finding,) = refuse(f"{SHORT}task: t2v-14B\nmodels: {{low: x}}\n")
     assert finding.where == "run.yaml:5:10 models.low"
