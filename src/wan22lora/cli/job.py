@@ -27,7 +27,8 @@ def carry_out_or_show(
     from wan22lora.errors import DatasetError
     from wan22lora.machine.gpu import gpu_memory_gib
     from wan22lora.machine.settings import read_machine
-    from wan22lora.plan.build import chosen, missing_for_real, prepare
+    from wan22lora.plan.build import prepare
+    from wan22lora.plan.lacking import lacking
     from wan22lora.run.carry_out import carry_out, read_history
     from wan22lora.run.display import display_for
     from wan22lora.spec.load import load_spec
@@ -42,12 +43,12 @@ def carry_out_or_show(
     )
     wanted = steps(tuple(expert.step for expert in spec.experts))
     prepared = prepare(spec, machine, read_history(spec.folder), rehearsal=rehearse, force=force)
-    prepared = replace(prepared, plan=chosen(prepared.plan, wanted))
+    prepared = replace(prepared, plan=prepared.plan.only(wanted))
     errors = [finding for finding in prepared.dataset_findings if finding.level == "error"]
     if dry_run:
         from wan22lora.cli.show import plan_as_json, plan_as_script
 
-        not_here = () if rehearse else missing_for_real(prepared, machine)
+        not_here = () if rehearse else lacking(prepared, machine)
         typer.echo(plan_as_json(prepared) if as_json else plan_as_script(prepared, not_here))
     if errors:
         outcome = "" if dry_run else "; nothing was started"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wan22lora.dataset.predict import batches_per_epoch, total_steps
@@ -27,19 +26,13 @@ from wan22lora.plan.contents import Contents
 from wan22lora.plan.memory import memory_notes
 from wan22lora.plan.model import Plan, PlannedFile, Step, StepId
 from wan22lora.plan.options_check import contract_findings, doubled
+from wan22lora.plan.rehearse import rehearse
 from wan22lora.plan.sources import sources
 from wan22lora.plan.training import training_key, why_train
 from wan22lora.plan.weights import Weights, expert_weights, weights_findings, weights_of
 from wan22lora.spec.document import in_file_order
 from wan22lora.spec.resolved import Expert, Spec
 
-_WEIGHTS_OF_STEP: Mapping[StepId, str] = {
-    "cache-latents": "vae",
-    "cache-text": "t5",
-    "train-high": "high",
-    "train-low": "low",
-    "train": "dit",
-}
 CACHE_STEPS: tuple[StepId, ...] = ("cache-latents", "cache-text")
 SPEED_ONLY = frozenset({"num_workers", "batch_size", "device", "vae_cache_cpu", "disable_cudnn_backend"})
 """Caching options that do not change what is in a cache."""
@@ -270,57 +263,3 @@ def _dataset_key(scans: tuple[Scan, ...]) -> str:
         f"{'' if source.bucket else ' no buckets'}{' no upscale' if source.bucket_no_upscale else ''}"
         for source in (scan.source for scan in scans)
     )
-
-
-def rehearse(plan: Plan, spec: Spec) -> Plan:
-    """The same plan with this program's stand-ins in front of each command: nothing is trained."""
-    stand_in = (sys.executable, "-m", "wan22lora.rehearsal")
-    return replace(
-        plan,
-        steps=tuple(
-            replace(
-                step,
-                argv=(*stand_in, *step.argv),
-                cwd=spec.folder,
-                env={**_without_musubi(step.env), "WAN22LORA_PIN": spec.pin.name, "WAN22LORA_STEP": step.id},
-            )
-            for step in plan.steps
-        ),
-    )
-
-
-def _without_musubi(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name != "PYTHONPATH"}
-
-
-def chosen(plan: Plan, steps: frozenset[str]) -> Plan:
-    """The plan with these steps only."""
-    return replace(plan, steps=tuple(step for step in plan.steps if step.id in steps))
-
-
-def missing_for_real(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
-    """What must be on the machine before the plan's steps can start."""
-    programs = Programs(machine.musubi, machine.python)
-    if not machine.musubi.is_dir():
-        yield Finding(
-            str(machine.musubi),
-            f"is where musubi-tuner should be ({machine.musubi_from}), and is no folder",
-            f"git clone the musubi-tuner repository there and check out {prepared.spec.pin.revision}, "
-            "or name a checkout with --musubi or WAN22LORA_MUSUBI",
-        )
-    elif not programs.script(TRAIN).is_file():
-        yield Finding(str(machine.musubi), "is no checkout of musubi-tuner: src/musubi_tuner is not in it")
-    if not machine.python.exists():
-        yield Finding(
-            str(machine.python),
-            "is where the Python of musubi's environment should be, and is not",
-            "make it as musubi-tuner's README says (torch for your driver, then `pip install -e .`), "
-            "or name another with WAN22LORA_MUSUBI_PYTHON",
-        )
-    for step in prepared.plan.steps:
-        weights = prepared.weights[_WEIGHTS_OF_STEP[step.id]]
-        name = weights.name
-        if step.fresh:
-            continue
-        if not weights.exists:
-            yield Finding(weights.where, f"{weights.path} is not there", f"models: {{{name}: PATH}} in run.yaml")

@@ -6,7 +6,7 @@ Building a plan starts no process and writes no file; `--dry-run` prints the ver
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,3 +59,7 @@ class Plan:
     rehearsal: bool = False
     notes: tuple[Finding, ...] = ()
     """Warnings and facts worth a line on the screen."""
+
+    def only(self, steps: frozenset[str]) -> Plan:
+        """The plan with these steps alone."""
+        return replace(self, steps=tuple(step for step in self.steps if step.id in steps))

@@ -9,8 +9,9 @@ from wan22lora.errors import Finding, MachineError
 from wan22lora.machine.settings import Machine
 from wan22lora.musubi.diagnoses import diagnose
 from wan22lora.musubi.log_lines import parse
-from wan22lora.plan.build import History, Prepared, missing_for_real
+from wan22lora.plan.build import History, Prepared
 from wan22lora.plan.caches import read_manifest, settle
+from wan22lora.plan.lacking import lacking
 from wan22lora.plan.model import Step
 from wan22lora.plan.sources import cache_folder_of
 from wan22lora.run.display import Display
@@ -35,7 +36,7 @@ def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: 
     """
     plan = prepared.plan
     if not plan.rehearsal:
-        missing = list(missing_for_real(prepared, machine))
+        missing = list(lacking(prepared, machine))
         if missing:
             raise MachineError("this machine lacks what the run needs; nothing was started", findings=missing)
 

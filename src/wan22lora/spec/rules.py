@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 
 from wan22lora.errors import Finding
 from wan22lora.spec.document import Document
-from wan22lora.spec.resolved import Dataset, Expert, Spec
+from wan22lora.spec.resolved import Expert, Spec
+from wan22lora.spec.rules_of_dataset import broken_by_dataset
+from wan22lora.spec.rules_of_run import broken_by_run
 from wan22lora.spec.tasks import Task
 
 MINIMUM_LR_RATIO_SCHEDULERS = ("cosine_with_min_lr", "warmup_stable_decay", "rex")
-GLOB_CHARACTERS = "[]*?"
 
 
 def broken_rules(spec: Spec, document: Document) -> list[Finding]:
@@ -24,8 +25,8 @@ def broken_rules(spec: Spec, document: Document) -> list[Finding]:
             found.extend(rule(expert))
         found.extend(_timestep_range(expert, spec.task))
     for dataset in spec.datasets:
-        found.extend(_dataset_rules(dataset))
-    found.extend(_run_rules(spec, document))
+        found.extend(broken_by_dataset(dataset))
+    found.extend(broken_by_run(spec, document))
     return list(dict.fromkeys(found))
 
 
@@ -205,70 +206,4 @@ def _timestep_range(expert: Expert, task: Task) -> Iterator[Finding]:
             f"[{low}, {high}] lies outside {own[0]}-{own[1]}, where the {expert.name}-noise expert of {task.name} "
             "works: what it learned would never be used",
             f"[{own[0]}, {own[1]}], or leave it out",
-        )
-
-
-def _dataset_rules(dataset: Dataset) -> Iterator[Finding]:
-    settings = dataset.settings
-    if settings.resolution is None:
-        yield Finding(dataset.where("resolution"), "is missing: say how large to train", "data: {resolution: 960}")
-    else:
-        sides = settings.resolution if isinstance(settings.resolution, tuple) else (settings.resolution,) * 2
-        if min(sides) < 64:
-            yield Finding(dataset.where("resolution"), f"{min(sides)} pixels are too few for Wan", "960, or [832, 480]")
-        elif not settings.bucket and any(side % 16 for side in sides):
-            text = "must be multiples of 16 when `bucket` is false: musubi rounds nothing then (BK:86-88)"
-            yield Finding(dataset.where("resolution"), text, str([side // 16 * 16 for side in sides]))
-    frames = [settings.frames] if isinstance(settings.frames, int) else settings.frames or []
-    for count in frames:
-        if count < 1 or count % 4 != 1:
-            nearest = max(1, (count - 1) // 4 * 4 + 1)
-            text = f"{count} is not 4N+1; musubi would take {nearest} with a line in its log that nobody reads"
-            yield Finding(dataset.where("frames"), text, f"{nearest} or {nearest + 4}")
-    if dataset.kind == "videos" and not frames and settings.frame_extraction != "full":
-        text = "is missing: musubi would take a single frame of each clip"
-        yield Finding(dataset.where("frames"), text, "data: {frames: 81}")
-    if dataset.kind == "images":
-        for key in ("frames", "frame_extraction", "frame_stride", "frame_sample", "max_frames"):
-            origin = dataset.origins.get(key)
-            if origin is not None and origin.path[0] == "datasets":
-                yield Finding(str(origin), "is for clips; these are pictures", "remove it")
-    for key, mode in (("frame_stride", "slide"), ("frame_sample", "uniform"), ("max_frames", "full")):
-        if getattr(settings, key) is not None and settings.frame_extraction != mode and dataset.kind == "videos":
-            yield Finding(dataset.where(key), f"is ignored unless frame_extraction is {mode}", "remove it")
-
-
-def _run_rules(spec: Spec, document: Document) -> Iterator[Finding]:
-    pair = len(spec.experts) > 1
-    models = document.data.get("models") or {}
-    for key in ("dit",) if pair else ("high", "low"):
-        if key in models:
-            where = f"{document.place(('models', key))} models.{key}"
-            yield Finding(
-                where,
-                f"is not used by {spec.task.name}",
-                "models.high and models.low" if pair else "models.dit",
-            )
-    if not pair:
-        for key in ("experts", "musubi"):
-            for name in document.data.get(key) or {}:
-                if name in ("high", "low", "train-high", "train-low"):
-                    where = f"{document.place((key, name))} {key}.{name}"
-                    yield Finding(where, f"{spec.task.name} has a single expert", "write it under train")
-    if pair:
-        names = [expert.settings.output_name for expert in spec.experts]
-        if names[0] is not None and names[0] == names[1]:
-            yield Finding(spec.experts[0].where("output_name"), "is the same for both experts: one file would win", "…")
-        files = [expert.settings.checkpoint for expert in spec.experts]
-        if files[0] is not None and files[0] == files[1]:
-            yield Finding(spec.experts[0].where("checkpoint"), "is the same file for both experts", "two files")
-        if spec.models.get("high") and spec.models.get("high") == spec.models.get("low"):
-            where = f"{document.place(('models', 'low'))} models.low"
-            yield Finding(where, "is the same file as models.high: both LoRAs would fit one expert", "two files")
-    bad = sorted(set(str(spec.folder)) & set(GLOB_CHARACTERS))
-    if bad:
-        yield Finding(
-            f"{document.place(('folder',))} folder",
-            f"{spec.folder} holds {' '.join(bad)}: musubi reads its caches with a pattern and would find none (DS:508)",
-            "folder: a path without [ ] * ?",
         )
