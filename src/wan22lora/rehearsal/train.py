@@ -79,7 +79,8 @@ def _start_accelerator(args: Namespace, dit_dtype: str, session: Session) -> Non
     console.info("trainer", "preparing accelerator")
     if args.log_with in ("tensorboard", "all") and args.logging_dir is None:
         raise ValueError(
-            "logging_dir is required when log_with is tensorboard / Tensorboardを使う場合、logging_dirを指定してください"
+            "logging_dir is required when log_with is tensorboard"
+            " / Tensorboardを使う場合、logging_dirを指定してください"
         )
     console.print("accelerator device: cuda")
     if args.mixed_precision is None:
