@@ -56,9 +56,17 @@ def place(tmp_path_factory: pytest.TempPathFactory, small_models: SmallModels) -
 
 @pytest.fixture(scope="module")
 def wan22lora(
-    place: Path, musubi_checkout: Path, musubi_python: Path, environment: dict[str, str]
+    place: Path,
+    musubi_checkout: Path,
+    musubi_python: Path,
+    environment: dict[str, str],
+    small_models: SmallModels,
 ) -> Callable[..., Finished]:
-    """Runs the command line as a person does, in the folder of the run."""
+    """Runs the command line as a person does, in the folder of the run; the tokenizer lies beside the weights."""
+    (place / "models").mkdir()
+    (place / "models" / "hub").symlink_to(small_models.hf_home / "hub")
+    (place / "machine.yaml").write_text("models: models\n", encoding="utf-8")
+    own = {name: value for name, value in environment.items() if not name.startswith("HF_")}
 
     def run(*argv: str) -> Finished:
         started = time.monotonic()
@@ -66,7 +74,7 @@ def wan22lora(
             [sys.executable, "-m", "wan22lora", *argv],
             cwd=place,
             env={
-                **environment,
+                **own,
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
                 "WAN22LORA_MUSUBI": str(musubi_checkout),
                 "WAN22LORA_MUSUBI_PYTHON": str(musubi_python),

@@ -16,6 +16,7 @@ from wan22lora.spec.paths import UnknownVariableError, absolute, resolve_path
 SETTINGS_VARIABLE = "WAN22LORA_MACHINE"
 MUSUBI_VARIABLE = "WAN22LORA_MUSUBI"
 PYTHON_VARIABLE = "WAN22LORA_MUSUBI_PYTHON"
+TOKENIZER_FOLDER = "models--Wan-AI--Wan2.1-T2V-14B"
 KEYS = ("musubi", "musubi_python", "models")
 
 
@@ -31,6 +32,8 @@ class Machine:
     """The Python of musubi's own environment."""
     models: Path
     """The folder of weights."""
+    hub: Path | None = None
+    """A Hugging Face cache beside the weights that holds T5's tokenizer; None where there is none."""
     gpu: str = "0"
     """The value of CUDA_VISIBLE_DEVICES for a training: one GPU, since several would silently become data parallel."""
 
@@ -69,11 +72,13 @@ def read_machine(musubi: Path | None = None) -> Machine:
     else:
         python = python_of(checkout)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    models = settings.get("models", data_folder() / "models")
     return Machine(
         musubi=checkout,
         musubi_from=source,
         python=absolute(python.expanduser()),
-        models=settings.get("models", data_folder() / "models"),
+        models=models,
+        hub=models / "hub" if (models / "hub" / TOKENIZER_FOLDER).is_dir() else None,
         gpu=visible or "0",
     )
 

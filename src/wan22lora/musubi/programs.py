@@ -59,8 +59,10 @@ class Programs:
             *argv_of(options),
         )
 
-    def environment(self, gpu: str) -> dict[str, str]:
-        """Variables that every program gets.
+    def environment(self, gpu: str, hub: Path | None) -> dict[str, str]:
+        """Variables that every program gets; `hub` is a Hugging Face cache that holds the tokenizer of T5.
+
+        Without one musubi fetches the tokenizer in the middle of caching (wan/modules/t5.py:501-506).
 
         Unbuffered UTF-8 output (musubi prints Japanese; a C locale would crash it), the checkout's own code before
         an installed one, one visible GPU, and torch's growing memory segments, which keep a nearly full card usable.
@@ -72,6 +74,7 @@ class Programs:
             "PYTHONUNBUFFERED": "1",
             "PYTHONUTF8": "1",
             "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+            **({"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"} if hub is not None else {}),
         }
 
 

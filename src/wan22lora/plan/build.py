@@ -253,7 +253,7 @@ class _Builder:
         )
 
     def _environment(self) -> dict[str, str]:
-        return self.programs.environment(self.machine.gpu)
+        return self.programs.environment(self.machine.gpu, self.machine.hub)
 
 
 def _dataset_key(scans: tuple[Scan, ...]) -> str:
