@@ -1,0 +1,104 @@
+"""What counts as stale, without any program: the manifest, the files on disk, and what the run needs now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wan22lora.musubi.safetensors import write
+from wan22lora.plan.caches import CacheState, Manifest, cache_state, manifest_path, read_manifest, settle
+from wan22lora.plan.contents import Contents
+
+KEY = {"content": "abc", "bucket": "960×960", "vae": "vae.safetensors"}
+
+
+def latents(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}_0064x0064_wan.safetensors"
+    write(path, {"latents": ("F32", (2,), b"12345678")}, {})
+    return path
+
+
+def settled(folder: Path, *names: str) -> tuple[dict[Path, dict[str, str]], Manifest]:
+    """A cache folder whose files are all recorded as made from KEY."""
+    expected = {latents(folder / "0", name): dict(KEY) for name in names}
+    state = cache_state("latents", expected, Manifest(), [folder / "0"])
+    settle(state, folder, Contents())
+    return expected, read_manifest(folder)
+
+
+def test_recorded_files_are_current(tmp_path: Path) -> None:
+    expected, manifest = settled(tmp_path, "a", "b")
+    state = cache_state("latents", expected, manifest, [tmp_path / "0"])
+    assert (state.missing, state.outdated) == ((), ())
+    assert state.why == "all 2 files are current"
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "reason"),
+    [("content", "xyz", "replaced"), ("bucket", "512×512", "size changed"), ("vae", "other", "other VAE")],
+)
+def test_a_changed_ingredient_makes_one_file_stale_and_is_named(
+    tmp_path: Path, part: str, value: str, reason: str
+) -> None:
+    expected, manifest = settled(tmp_path, "a", "b")
+    first = next(iter(expected))
+    expected[first] = {**KEY, part: value}
+    state = cache_state("latents", expected, manifest, [tmp_path / "0"])
+    assert state.missing == state.outdated == (first,)
+    assert reason in state.why
+
+
+def test_a_file_without_a_record_is_encoded_again(tmp_path: Path) -> None:
+    path = latents(tmp_path / "0", "a")
+    state = cache_state("latents", {path: KEY}, Manifest(), [tmp_path / "0"])
+    assert state.outdated == (path,)
+    assert "stopped caching" in state.why
+
+
+def test_a_file_that_nothing_wants_is_outdated_but_not_missing(tmp_path: Path) -> None:
+    expected, manifest = settled(tmp_path, "a", "b")
+    gone = list(expected)[1]
+    del expected[gone]
+    state = cache_state("latents", expected, manifest, [tmp_path / "0"])
+    assert (state.missing, state.outdated) == ((), (gone,))
+
+
+def test_captions_and_latents_do_not_touch_each_others_files(tmp_path: Path) -> None:
+    expected, manifest = settled(tmp_path, "a")
+    state = cache_state("text", {}, manifest, [tmp_path / "0"])
+    assert state.outdated == ()
+    settle(CacheState("text", (tmp_path / "0",), {}, (), (), ""), tmp_path, Contents())
+    assert read_manifest(tmp_path).files == manifest.files
+
+
+@given(st.binary(max_size=40))
+def test_a_damaged_manifest_counts_as_empty(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = tmp_path_factory.mktemp("manifest")
+    manifest_path(folder).write_bytes(data)
+    assert read_manifest(folder).files == {}
+
+
+@given(st.floats(min_value=0, max_value=1, exclude_max=True))
+def test_settling_removes_a_file_cut_at_any_byte(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    whole, half = latents(folder / "0", "whole"), latents(folder / "0", "half")
+    half.write_bytes(half.read_bytes()[: int(share * half.stat().st_size)])
+    state = cache_state("latents", {whole: KEY, half: KEY}, Manifest(), [folder / "0"])
+    assert settle(state, folder, Contents()) == [half]
+    assert list(read_manifest(folder).files) == [f"0/{whole.name}"]
+    assert not half.exists()
+
+
+def test_contents_are_read_again_only_when_a_file_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"one")
+    first = Contents()
+    digest = first.digest(path)
+    remembered = Contents({str(path): (*first.seen[str(path)][:3], "remembered")})
+    assert remembered.digest(path) == "remembered"
+    path.write_bytes(b"two")
+    assert Contents(first.seen).digest(path) not in (digest, "remembered")
