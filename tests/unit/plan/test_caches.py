@@ -68,7 +68,7 @@ def test_a_file_that_nothing_wants_is_outdated_but_not_missing(tmp_path: Path) -
 
 
 def test_captions_and_latents_do_not_touch_each_others_files(tmp_path: Path) -> None:
-    expected, manifest = settled(tmp_path, "a")
+    _, manifest = settled(tmp_path, "a")
     state = cache_state("text", {}, manifest, [tmp_path / "0"])
     assert state.outdated == ()
     settle(CacheState("text", (tmp_path / "0",), {}, (), (), ""), tmp_path, Contents())
