@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wan22lora.errors import Finding, SpecError
+from wan22lora.files import write_text, written
 from wan22lora.spec.paths import UnknownVariableError, absolute, resolve_path
 
 SETTINGS_VARIABLE = "WAN22LORA_MACHINE"
 MUSUBI_VARIABLE = "WAN22LORA_MUSUBI"
 PYTHON_VARIABLE = "WAN22LORA_MUSUBI_PYTHON"
 TOKENIZER_FOLDER = "models--Wan-AI--Wan2.1-T2V-14B"
+MOST_CPU_THREADS = 16
+"""More was not measured."""
 KEYS = ("musubi", "musubi_python", "models")
 
 
@@ -34,6 +37,8 @@ class Machine:
     """The folder of weights."""
     hub: Path | None = None
     """A Hugging Face cache beside the weights that holds T5's tokenizer; None where there is none."""
+    cpu_threads: int = 1
+    """CPU threads that a training may use."""
     gpu: str = "0"
     """The value of CUDA_VISIBLE_DEVICES for a training: one GPU, since several would silently become data parallel."""
 
@@ -78,9 +83,15 @@ def read_machine(musubi: Path | None = None) -> Machine:
         musubi_from=source,
         python=absolute(python.expanduser()),
         models=models,
-        hub=models / "hub" if (models / "hub" / TOKENIZER_FOLDER).is_dir() else None,
+        hub=models / "hub" if (models / "hub" / TOKENIZER_FOLDER / "refs" / "main").is_file() else None,
+        cpu_threads=_cpu_threads(),
         gpu=visible or "0",
     )
+
+
+def _cpu_threads() -> int:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, MOST_CPU_THREADS)
 
 
 def python_of(checkout: Path) -> Path:
@@ -90,6 +101,35 @@ def python_of(checkout: Path) -> Path:
         if (checkout / folder / inside).exists():
             return checkout / folder / inside
     return checkout / ".venv" / inside
+
+
+def write_machine(**changes: Path) -> Path:
+    """Sets keys of machine.yaml and returns its path; other keys and comments stay.
+
+    Raises SpecError when the file that is there cannot be used, MachineError when the disk refuses.
+    """
+    import io
+
+    from ruamel.yaml import YAML
+
+    unknown = set(changes) - set(KEYS)
+    if unknown:
+        raise ValueError(f"machine.yaml has no {', '.join(sorted(unknown))}")
+    path = settings_path()
+    _read_settings(path)  # says what is wrong with it, line by line
+    text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+    yaml = YAML(typ="rt")
+    yaml.width = 4096  # paths may have spaces, and stay on their line
+    document = yaml.load(text)
+    comments = text.rstrip("\n") + "\n" if document is None and text.strip() else ""  # ruamel would drop them
+    document = {} if document is None else document
+    document.update({key: str(value) for key, value in changes.items()})
+    out = io.StringIO()
+    yaml.dump(document, out)
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, comments + out.getvalue())
+    return path
 
 
 def _read_settings(path: Path) -> dict[str, Path]:

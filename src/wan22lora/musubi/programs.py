@@ -40,8 +40,13 @@ class Programs:
     def cache(self, program: str, options: Iterable[Option]) -> tuple[str, ...]:
         return (str(self.python), str(self.script(program)), *argv_of(options))
 
-    def train(self, options: Iterable[Option], *, mixed_precision: str, accelerate_config: Path) -> tuple[str, ...]:
+    def train(
+        self, options: Iterable[Option], *, mixed_precision: str, accelerate_config: Path, cpu_threads: int = 1
+    ) -> tuple[str, ...]:
         """The training under accelerate, as the articles start it.
+
+        The articles give one CPU thread to a process, which is enough until blocks wait in RAM: then one thread makes
+        the copies, and a step with 24 blocks takes 6.3 s instead of 1.6 s (docs/benchmarks.md).
 
         Without `--num_processes 1` a second visible GPU would make the run data parallel (accelerate 1.6.0 launch.py:
         1104-1139), without `--config_file` a machine-wide configuration would decide (launch.py:1016-1041).
@@ -50,7 +55,7 @@ class Programs:
             str(self.python),
             *("-m", "accelerate.commands.launch"),
             *("--config_file", str(accelerate_config)),
-            *("--num_cpu_threads_per_process", "1"),
+            *("--num_cpu_threads_per_process", str(cpu_threads)),
             *("--num_processes", "1"),
             *("--num_machines", "1"),
             *("--dynamo_backend", "no"),

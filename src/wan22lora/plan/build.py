@@ -236,6 +236,7 @@ class _Builder:
                 options,
                 mixed_precision=settings.mixed_precision or "no",
                 accelerate_config=self.accelerate_config,
+                cpu_threads=self.machine.cpu_threads if settings.blocks_to_swap else 1,
             ),
             cwd=self.machine.musubi,
             env=self._environment(),

@@ -34,6 +34,7 @@ def machine(tmp_path: Path) -> Machine:
         musubi_from="a test",
         python=tmp_path / "musubi-tuner" / ".venv" / "bin" / "python",
         models=tmp_path / "models",
+        cpu_threads=7,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from wan22lora.machine.settings import Machine
 from wan22lora.musubi.programs import option_tokens
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import Step
@@ -141,3 +142,17 @@ def test_the_articles_eighteen_pictures_make_1800_steps_for_each_expert(plan: Ca
     prepared = plan(WAN22_RUN)
     assert prepared.batches_per_epoch == 18
     assert [step.predicted_steps for step in prepared.plan.steps] == [None, None, 1800, 1800]
+
+
+def test_an_expert_whose_blocks_wait_in_ram_gets_the_cpus_threads_to_copy_them(
+    plan: Callable[..., Prepared], machine: Machine
+) -> None:
+    run = WAN22_RUN.replace("  low: {", "  low: {blocks_to_swap: 9, ")
+    threads = {
+        step.id: step.argv[step.argv.index("--num_cpu_threads_per_process") + 1]
+        for step in plan(run).plan.steps
+        if step.id.startswith("train")
+    }
+    assert (
+        threads == {"train-high": "1", "train-low": str(machine.cpu_threads)} == {"train-high": "1", "train-low": "7"}
+    )
