@@ -27,9 +27,9 @@ def carry_out_or_show(
     from wan22lora.errors import DatasetError
     from wan22lora.machine.gpu import gpu_memory_gib
     from wan22lora.machine.settings import read_machine
-    from wan22lora.plan.build import prepare
+    from wan22lora.plan.build import Prepared, prepare
     from wan22lora.plan.lacking import lacking
-    from wan22lora.run.carry_out import carry_out, read_history
+    from wan22lora.run.carry_out import carry_out_as_weights_arrive, read_history
     from wan22lora.run.display import display_for
     from wan22lora.spec.load import load_spec
 
@@ -42,8 +42,12 @@ def carry_out_or_show(
         folder_suffix="-rehearsal" if rehearse else "",
     )
     wanted = steps(tuple(expert.step for expert in spec.experts))
-    prepared = prepare(spec, machine, read_history(spec.folder), rehearsal=rehearse, force=force)
-    prepared = replace(prepared, plan=prepared.plan.only(wanted))
+
+    def prepare_without(done: frozenset[str]) -> Prepared:
+        prepared = prepare(spec, machine, read_history(spec.folder), rehearsal=rehearse, force=force - done)
+        return replace(prepared, plan=prepared.plan.only(wanted))
+
+    prepared = prepare_without(frozenset())
     errors = [finding for finding in prepared.dataset_findings if finding.level == "error"]
     if dry_run:
         from wan22lora.cli.show import plan_as_json, plan_as_script
@@ -56,9 +60,13 @@ def carry_out_or_show(
     if not dry_run:
         for finding in (*prepared.plan.notes, *prepared.dataset_findings):
             typer.echo(fitted(f"warning: {finding}"), err=True)
-        display = display_for(prepared.plan.folder)
-        command = "cache" if "train" not in "".join(wanted) else "train"
-        carry_out(prepared, machine, display=display, again=_again(command, run_file, rehearse))
+        prepared = carry_out_as_weights_arrive(
+            prepare_without,
+            machine,
+            display=lambda: display_for(prepared.plan.folder),
+            again=_again("train" if "train" in "".join(wanted) else "cache", run_file, rehearse),
+            tell=typer.echo,
+        )
         for line in summary(prepared):
             typer.echo(line)
 

@@ -8,26 +8,12 @@ from pathlib import Path
 
 from wan22lora.errors import Finding
 from wan22lora.machine.settings import Machine
+from wan22lora.models.catalogue import files_of
+from wan22lora.models.places import place
+from wan22lora.models.recognise import what_it_is
 from wan22lora.musubi.weights import WeightsFacts, guess_from_name, inspect_weights
 from wan22lora.spec.resolved import Expert, Spec
 from wan22lora.spec.tasks import ExpertName, Task
-
-FILES: Mapping[str, Mapping[str, str]] = {
-    # the names under which the articles and ComfyUI keep them
-    "t2v-A14B": {
-        "high": "diffusion_models/wan2.2_t2v_high_noise_14B_fp16.safetensors",
-        "low": "diffusion_models/wan2.2_t2v_low_noise_14B_fp16.safetensors",
-    },
-    "i2v-A14B": {
-        "high": "diffusion_models/wan2.2_i2v_high_noise_14B_fp16.safetensors",
-        "low": "diffusion_models/wan2.2_i2v_low_noise_14B_fp16.safetensors",
-    },
-    "t2v-14B": {"dit": "diffusion_models/wan2.1_t2v_14B_fp8_e4m3fn.safetensors"},
-}
-SHARED_FILES = {
-    "vae": "vae/wan_2.1_vae.safetensors",
-    "t5": "text_encoders/models_t5_umt5-xxl-enc-bf16.pth",
-}
 
 
 @dataclass(frozen=True)
@@ -53,16 +39,16 @@ class Weights:
 
 def weights_of(spec: Spec, machine: Machine) -> dict[str, Weights]:
     """Every weight file of the run by name, the expert's own `checkpoint:` before `models:` before the machine's."""
-    usual = {**FILES[spec.task.name], **SHARED_FILES}
+    usual = {file.role: file for file in files_of(spec.task.name) if file.role != "tokenizer"}
     chosen: dict[str, Weights] = {}
-    for name, relative in usual.items():
+    for name, file in usual.items():
         expert = next((expert for expert in spec.experts if _file_name(expert.name) == name), None)
         if expert is not None and expert.settings.checkpoint:
             path, where = Path(expert.settings.checkpoint), expert.where("checkpoint")
         elif name in spec.models:
             path, where = spec.models[name], f"models.{name}"
         else:
-            path, where = _in_models_folder(machine.models, relative), f"models.{name}"
+            path, where = place(machine.models, file), f"models.{name}"
         facts = inspect_weights(path) if path.is_file() else guess_from_name(path)
         chosen[name] = Weights(name, path, where, facts)
     return chosen
@@ -74,15 +60,6 @@ def expert_weights(weights: Mapping[str, Weights], expert: ExpertName) -> Weight
 
 def _file_name(expert: ExpertName) -> str:
     return "dit" if expert == "single" else expert
-
-
-def _in_models_folder(models: Path, relative: str) -> Path:
-    """ComfyUI's layout, or the `split_files` folders that the articles' downloads leave."""
-    kind = relative.partition("/")[0]
-    for candidate in (models / relative, models / kind / "split_files" / relative):
-        if candidate.is_file():
-            return candidate
-    return models / relative
 
 
 def weights_findings(spec: Spec, weights: Mapping[str, Weights]) -> Iterator[Finding]:
@@ -99,20 +76,7 @@ def weights_findings(spec: Spec, weights: Mapping[str, Weights]) -> Iterator[Fin
 def _shared_findings(file: Weights, kinds: tuple[str, ...], wanted: str) -> Iterator[Finding]:
     # A name alone proves nothing for these two, except that of the 5B model's VAE.
     if file.facts.kind not in kinds and (file.exists or file.facts.kind == "wan22-5b-vae"):
-        yield Finding(file.where, f"{file.path.name} {_what_it_is(file.facts)}", f"musubi needs {wanted}")
-
-
-def _what_it_is(facts: WeightsFacts) -> str:
-    return facts.problem or {
-        "wan-dit": "is one of Wan's experts",
-        "wan22-5b-dit": "is the 5B model of Wan 2.2, which musubi does not train",
-        "wan-vae": "is the VAE",
-        "wan22-5b-vae": "is the VAE of Wan 2.2's 5B model; the A14B experts use that of Wan 2.1",
-        "umt5-encoder": "is the text encoder",
-        "hf-umt5": "is the text encoder in Hugging Face's or ComfyUI's layout, which musubi does not read",
-        "lora": "is a LoRA",
-        "diffusers": "is a model in diffusers' layout, which musubi does not read",
-    }.get(facts.kind, "is no model that musubi reads here")
+        yield Finding(file.where, f"{file.path.name} {what_it_is(file.facts)}", f"musubi needs {wanted}")
 
 
 def _expert_findings(expert: Expert, task: Task, file: Weights) -> Iterator[Finding]:
@@ -123,7 +87,7 @@ def _expert_findings(expert: Expert, task: Task, file: Weights) -> Iterator[Find
         yield Finding(file.where, text, "use the fp16 file; `fp8_base: true` holds it in 8 bits")
         return
     if facts.kind != "wan-dit" and (file.exists or facts.kind == "gguf"):
-        yield Finding(file.where, f"{name} {_what_it_is(facts)}", "musubi needs Wan's expert as one .safetensors file")
+        yield Finding(file.where, f"{name} {what_it_is(facts)}", "musubi needs Wan's expert as one .safetensors file")
         return
     if facts.dtype in ("fp16", "bf16") and settings.mixed_precision not in (None, facts.dtype):
         how = "at its first step" if settings.mixed_precision == "no" else "(wan_train_network.py:62-65)"

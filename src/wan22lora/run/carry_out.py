@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wan22lora.errors import Finding, MachineError
 from wan22lora.machine.settings import Machine
+from wan22lora.models.arriving import is_arriving
 from wan22lora.musubi.diagnoses import diagnose
 from wan22lora.musubi.log_lines import parse
 from wan22lora.plan.build import History, Prepared
 from wan22lora.plan.caches import read_manifest, settle
-from wan22lora.plan.lacking import lacking
+from wan22lora.plan.lacking import arriving, lacking
 from wan22lora.plan.model import Step
 from wan22lora.plan.sources import cache_folder_of
 from wan22lora.run.display import Display
@@ -19,6 +22,7 @@ from wan22lora.run.folder import RunFolder
 from wan22lora.run.runner import Outcome, execute
 from wan22lora.run.verify import verify
 
+POLL_SECONDS = 2.0
 TRAININGS = ("train-high", "train-low", "train")
 
 
@@ -29,6 +33,40 @@ def read_history(folder: Path) -> History:
     return History(keys, read_manifest(cache_folder_of(folder)))
 
 
+def carry_out_as_weights_arrive(
+    prepare: Callable[[frozenset[str]], Prepared],
+    machine: Machine,
+    *,
+    display: Callable[[], Display],
+    again: str,
+    tell: Callable[[str], None],
+) -> Prepared:
+    """Runs what can run, waits for the weights that another process is fetching, and goes on; returns the last plan.
+
+    The plan is made anew after each wait, because it depends on what the files are; `prepare` is told which steps were
+    carried out already, so that none is forced twice. Raises what carry_out raises.
+    """
+    done: frozenset[str] = frozenset()
+    while True:
+        prepared = prepare(done)
+        steps = [step for step in prepared.plan.steps if not prepared.plan.rehearsal]
+        waits = {step.id: path for step in steps if (path := arriving(prepared, step)) is not None}
+        if not waits:
+            carry_out(prepared, machine, display=display(), again=again)
+            return prepared
+        _raise_lacking(prepared, machine)
+        ids = [step.id for step in steps]
+        first = next(step for step in ids if step in waits)
+        ready = frozenset(ids[: ids.index(first)])
+        if any(not step.fresh for step in steps if step.id in ready):
+            now = replace(prepared, plan=prepared.plan.only(ready))
+            carry_out(now, machine, display=display(), again=again)
+            done |= ready
+        tell(f"{first} waits for {waits[first].name}, which is still being fetched")
+        while is_arriving(waits[first]):
+            time.sleep(POLL_SECONDS)
+
+
 def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: str) -> Outcome:
     """Runs every step that is not fresh; `again` is the command that continues after a failure.
 
@@ -36,9 +74,7 @@ def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: 
     """
     plan = prepared.plan
     if not plan.rehearsal:
-        missing = list(lacking(prepared, machine))
-        if missing:
-            raise MachineError("this machine lacks what the run needs; nothing was started", findings=missing)
+        _raise_lacking(prepared, machine)
 
     def settle_caches(step: Step) -> None:
         settle(prepared.caches[step.id], cache_folder_of(plan.folder), prepared.contents)
@@ -53,6 +89,12 @@ def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: 
         diagnose=_causes,
         settle=settle_caches,
     )
+
+
+def _raise_lacking(prepared: Prepared, machine: Machine) -> None:
+    missing = list(lacking(prepared, machine))
+    if missing:
+        raise MachineError("this machine lacks what the run needs; nothing was started", findings=missing)
 
 
 def _causes(program: str, exit_code: int, lines: Sequence[str]) -> Iterator[Finding]:

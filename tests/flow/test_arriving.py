@@ -1,0 +1,94 @@
+"""A training that starts while its weights are still being fetched by another process."""
+
+from __future__ import annotations
+
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from wan22lora.models.arriving import Arrival
+from wan22lora.musubi.safetensors import write
+
+from .conftest import SOURCE, Place
+
+STAND_IN = f"""
+import os, runpy, sys
+sys.path.insert(0, {str(SOURCE)!r})
+os.environ["PYTHONPATH"] = {str(SOURCE)!r}
+sys.argv = ["rehearsal", "python", {{before}}*sys.argv[{{since}}:]]
+runpy.run_module("wan22lora.rehearsal", run_name="__main__")
+"""
+
+
+def expert(path: Path) -> None:
+    shapes = {
+        "blocks.0.cross_attn.k.weight": (2, 2),
+        "patch_embedding.weight": (2, 16, 1, 2, 2),
+        "head.head.weight": (2, 2),
+    }
+    sizes = {"blocks.0.cross_attn.k.weight": 8, "patch_embedding.weight": 256, "head.head.weight": 8}
+    write(path, {name: ("F16", shape, bytes(sizes[name])) for name, shape in shapes.items()}, {})
+
+
+@pytest.fixture
+def musubi(place: Place) -> Place:
+    """A checkout whose programs are the stand-ins, started as the real ones are; the low-noise expert is not there."""
+    source = place.path / "musubi" / "src"
+    programs = source / "musubi_tuner"
+    programs.mkdir(parents=True)
+    for program in ("wan_cache_latents", "wan_cache_text_encoder_outputs", "wan_train_network"):
+        (programs / f"{program}.py").write_text(STAND_IN.format(before="", since=0), encoding="utf-8")
+    launcher = source / "accelerate" / "commands"
+    launcher.mkdir(parents=True)
+    before = '"-m", "accelerate.commands.launch", '
+    (launcher / "launch.py").write_text(STAND_IN.format(before=before, since=1), encoding="utf-8")
+    expert(place.path / "wan2.2_t2v_high_noise_14B_fp16.safetensors")
+    for name in ("vae.pth", "t5.pth"):
+        with zipfile.ZipFile(place.path / name, "w") as archive:
+            archive.writestr("archive/data.pkl", b"")
+    place.write(f"musubi: musubi\nmusubi_python: {sys.executable}\n", "machine.yaml")
+    place.environment["WAN22LORA_MACHINE"] = str(place.path / "machine.yaml")
+    place.write(
+        "name: paper\npreset: style\nimages: pictures\ntrain: {epochs: 2}\n"
+        "models: {high: wan2.2_t2v_high_noise_14B_fp16.safetensors, low: wan2.2_t2v_low_noise_14B_fp16.safetensors,"
+        " vae: vae.pth, t5: t5.pth}\n"
+    )
+    return place
+
+
+def test_the_high_noise_expert_trains_while_the_low_noise_one_arrives(musubi: Place) -> None:
+    low = musubi.path / "wan2.2_t2v_low_noise_14B_fp16.safetensors"
+    output = musubi.path / "runs" / "paper" / "output"
+    arrival = Arrival(low)
+    assert arrival.take()
+    process = musubi.start("train", "run.yaml")
+    deadline = time.monotonic() + 30
+    while not (output / "paper-high.safetensors").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    assert process.poll() is None
+    assert not (output / "paper-low.safetensors").exists()
+    expert(low)
+    arrival.leave()
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stdout + stderr
+    assert "train-low waits for wan2.2_t2v_low_noise_14B_fp16.safetensors" in stdout
+    assert (output / "paper-low.safetensors").is_file()
+    again = musubi.wan22lora("train", "run.yaml")
+    assert "nothing to do" in again.stdout, again.output
+
+
+def test_a_fetch_that_gives_up_ends_the_wait_with_the_file_named(musubi: Place) -> None:
+    low = musubi.path / "wan2.2_t2v_low_noise_14B_fp16.safetensors"
+    arrival = Arrival(low)
+    assert arrival.take()
+    process = musubi.start("train", "run.yaml")
+    time.sleep(3)
+    arrival.leave()
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert str(low) in stderr
