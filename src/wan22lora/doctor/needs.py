@@ -1,0 +1,187 @@
+"""What a run takes of the machine: RAM, GPU memory, shared memory, room on disks, packages. All amounts in bytes.
+
+RAM and GPU memory were measured on an H200 (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wan22lora.dataset.predict import BucketLoad, batches_per_epoch, bucket_loads, epochs_of, total_steps
+from wan22lora.doctor.run_facts import Run
+from wan22lora.musubi.names import Saving, saved
+from wan22lora.plan.memory import LOAD_GIB, peak_gib, tokens
+from wan22lora.plan.weights import expert_weights
+from wan22lora.spec.resolved import Expert, Spec
+
+GIB = 2**30
+RAM_SWAPPING = 44_000_000_000
+"""Loading fp16 weights with any block swapped: 40.5 GiB, the file and its 8-bit copy."""
+RAM_SWAPPING_FP8 = 17_000_000_000
+"""The same with a file that holds 8 bits already: up to 15.9 GiB."""
+RAM_TEXT = 12_500_000_000
+"""The text encoder passes through RAM: 11.2 GiB."""
+RAM_OFFLOAD = 10_500_000_000
+"""Activations kept in RAM: 9.3 GiB for clips of 832×480×49."""
+RAM_LEAST = 3_500_000_000
+"""torch, its libraries and the data loaders: 3.0 GiB."""
+LORA_NUMBERS = 4_792_320
+"""Parameters of a LoRA for each rank (400 modules of the 14B model)."""
+STATE_NUMBERS = 3
+"""A state holds the LoRA and two values of AdamW for each of its numbers, in 32 bits."""
+CONTEXT_GIB = 0.8
+"""What a CUDA process holds beside torch's own memory."""
+PREFETCHED = 2
+"""Batches that each data-loader process keeps ready (torch's default)."""
+TEXT_BYTES = 512 * 4096 * 2
+"""A caption's encoding at its longest."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """So many bytes, and for what."""
+
+    amount: int
+    what: str
+
+
+def ram_needs(run: Run) -> Iterator[Need]:
+    """What each step that is still to run takes of the RAM; they run one after another."""
+    stale = _stale_steps(run)
+    if "cache-text" in stale:
+        yield Need(RAM_TEXT, "encoding captions")
+    for expert in _experts_to_train(run):
+        settings = expert.settings
+        if settings.blocks_to_swap:
+            eight_bits = (expert_weights(run.weights, expert.name).facts.dtype or "").startswith("fp8")
+            yield Need(
+                RAM_SWAPPING_FP8 if eight_bits else RAM_SWAPPING,
+                f"loading an expert with `blocks_to_swap: {settings.blocks_to_swap}`",
+            )
+        elif settings.gradient_checkpointing_cpu_offload:
+            yield Need(RAM_OFFLOAD, "`gradient_checkpointing_cpu_offload: true`")
+        else:
+            yield Need(RAM_LEAST, "a training")
+
+
+def gpu_needs(run: Run) -> Iterator[Need]:
+    """What each training that is still to run takes of the GPU, as far as it was measured (plan/memory.py)."""
+    most = max((tokens(*load.bucket) * batch for load, batch in _batches(run)), default=0)
+    for expert in _experts_to_train(run):
+        settings = expert.settings
+        if not settings.fp8_base or not settings.gradient_checkpointing or settings.gradient_checkpointing_cpu_offload:
+            continue
+        loading = 0.0
+        if not settings.blocks_to_swap and expert_weights(run.weights, expert.name).facts.dtype == "fp16":
+            loading = LOAD_GIB
+        training = peak_gib(most, settings.blocks_to_swap or 0)
+        what = "loading an expert" if loading > training else "the largest batch"
+        yield Need(int((max(loading, training) + CONTEXT_GIB) * GIB), what)
+
+
+def shared_memory_need(run: Run) -> Need | None:
+    """The batches that data-loader processes hold ready; None where nobody reads ahead."""
+    workers = max((expert.settings.data_loader_workers or 0 for expert in _experts_to_train(run)), default=0)
+    if not workers or run.spec is None:
+        return None
+    sizes = ((_latents_bytes(run.spec, load.bucket) + TEXT_BYTES) * batch for load, batch in _batches(run))
+    largest = max(sizes, default=0)
+    return Need((workers * PREFETCHED + 1) * largest, f"{workers} data-loader processes")
+
+
+def run_folder_needs(run: Run) -> Iterator[Need]:
+    """What the run will write into its folder: caches, checkpoints, states."""
+    if run.spec is None:
+        return
+    if "cache-latents" in _stale_steps(run):
+        sizes = (load.files * (_latents_bytes(run.spec, load.bucket) + TEXT_BYTES) for load, _ in _batches(run))
+        yield Need(sum(sizes), "caches")
+    for expert in _experts_to_train(run):
+        yield from _outputs(run, expert)
+
+
+def modules_for(spec: Spec) -> dict[str, str]:
+    """Modules that a run imports beside the usual ones → the setting that asks for each."""
+    wanted: dict[str, str] = {}
+    attention = {"xformers": "xformers.ops", "flash": "flash_attn", "flash3": "flash_attn_interface"}
+    trackers = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "all": ("tensorboard", "wandb")}
+    for expert in spec.experts:
+        settings = expert.settings
+        if settings.attention in attention:
+            wanted.setdefault(attention[settings.attention], f"attention: {settings.attention}")
+        optimizer = settings.optimizer or ""
+        if optimizer.lower().endswith("8bit") and "." not in optimizer:
+            wanted.setdefault("bitsandbytes", f"optimizer: {optimizer}")
+        elif "." in optimizer:
+            wanted.setdefault(optimizer.rpartition(".")[0], f"optimizer: {optimizer}")
+        chosen = expert.options.get("log_with") or ("tensorboard" if expert.options.get("logging_dir") else "")
+        for module in trackers.get(str(chosen), ()):
+            wanted.setdefault(module, f"{'log_with' if expert.options.get('log_with') else 'logging_dir'}")
+    return wanted
+
+
+def _batches(run: Run) -> Iterator[tuple[BucketLoad, int]]:
+    """Every bucket of the run with the size of its largest batch."""
+    for each in run.scans:
+        for load in bucket_loads(each):
+            yield load, min(each.source.batch_size, load.count)
+
+
+def _outputs(run: Run, expert: Expert) -> Iterator[Need]:
+    settings, accumulation = expert.settings, expert.settings.gradient_accumulation or 1
+    assert run.spec is not None
+    numbers = LORA_NUMBERS * (settings.rank or 4)
+    # At the article's pin a LoRA is saved in the weights' own format (hv_train_network.py:1875).
+    precision = settings.save_precision or ("fp32" if run.spec.pin.name == "v0.3.4" else settings.mixed_precision)
+    each = numbers * (2 if precision in ("fp16", "bf16") else 4)
+    batches = batches_per_epoch(run.scans)
+    steps = total_steps(batches, accumulation=accumulation, epochs=settings.epochs, steps=settings.steps)
+    epochs = settings.epochs or epochs_of(batches, steps, accumulation)
+    files = saved(expert.step, epochs=epochs, steps=steps, saving=_saving(expert))
+    # musubi deletes an outdated file after it has written the next one, so there is one more for a moment.
+    removing = settings.keep_last_epochs is not None or settings.keep_last_steps is not None
+    checkpoints = len(files.checkpoints) + (1 if removing else 0)
+    yield Need(checkpoints * each, "LoRA files")
+    if files.states:
+        states = len(files.states) + (1 if removing else 0)
+        yield Need(states * numbers * 4 * STATE_NUMBERS, "states")
+
+
+def _saving(expert: Expert) -> Saving:
+    settings, options = expert.settings, expert.options
+
+    def number(name: str) -> int | None:
+        value = options.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    return Saving(
+        every_epochs=settings.save_every_epochs,
+        every_steps=settings.save_every_steps,
+        last_epochs=settings.keep_last_epochs,
+        last_steps=settings.keep_last_steps,
+        last_epochs_state=number("save_last_n_epochs_state"),
+        last_steps_state=number("save_last_n_steps_state"),
+        state=bool(settings.save_state),
+        state_at_end=bool(options.get("save_state_on_train_end")),
+    )
+
+
+def _latents_bytes(spec: Spec, bucket: tuple[int, ...]) -> int:
+    """One cache file of latents: 16 channels in 16 bits; image-to-video adds as many and a mask for the first frame."""
+    width, height, frames = (*bucket, 1)[:3]
+    numbers = 16 * (width // 8) * (height // 8) * ((frames - 1) // 4 + 1)
+    return math.ceil(numbers * 2 * (2.25 if spec.task.image_to_video else 1))
+
+
+def _stale_steps(run: Run) -> frozenset[str]:
+    if run.prepared is not None:
+        return frozenset(step.id for step in run.prepared.plan.steps if not step.fresh)
+    experts = run.spec.experts if run.spec else ()
+    return frozenset({"cache-latents", "cache-text", *(expert.step for expert in experts)})
+
+
+def _experts_to_train(run: Run) -> tuple[Expert, ...]:
+    stale = _stale_steps(run)
+    return tuple(expert for expert in run.spec.experts if expert.step in stale) if run.spec else ()

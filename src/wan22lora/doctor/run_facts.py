@@ -1,0 +1,74 @@
+"""A run.yaml, loaded and planned as far as it goes; what is wrong with it becomes findings, never an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wan22lora.dataset.scan import Scan, scan
+from wan22lora.errors import Failure, Finding
+from wan22lora.machine.settings import Machine
+from wan22lora.plan.agreement import disagreements
+from wan22lora.plan.build import Prepared, prepare
+from wan22lora.plan.memory import memory_notes
+from wan22lora.plan.sources import sources
+from wan22lora.plan.weights import Weights, weights_findings, weights_of
+from wan22lora.run.carry_out import read_history
+from wan22lora.spec.load import load_spec
+from wan22lora.spec.resolved import Spec
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run; the later fields stay empty where an earlier one failed."""
+
+    file: Path
+    problems: tuple[Finding, ...] = ()
+    """Why it cannot be planned; weights aside."""
+    spec: Spec | None = None
+    weights: Mapping[str, Weights] = field(default_factory=dict)
+    weights_problems: tuple[Finding, ...] = ()
+    scans: tuple[Scan, ...] = ()
+    dataset_problems: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()
+    prepared: Prepared | None = None
+    """The plan, where there is one."""
+
+
+def read_run(file: Path, machine: Machine, gpu_memory_gib: Callable[[], float | None]) -> Run:
+    """Loads and plans the run as `train` would; reads files, writes none."""
+    try:
+        spec = load_spec(file, gpu_memory_gib=gpu_memory_gib)
+    except Failure as failure:
+        return Run(file, problems=_findings(failure))
+    weights = weights_of(spec, machine)
+    weights_problems = tuple(dict.fromkeys(weights_findings(spec, weights)))
+    try:
+        prepared = prepare(spec, machine, read_history(spec.folder))
+    except Failure as failure:
+        scans = tuple(scan(source) for source in sources(spec))
+        return Run(
+            file,
+            problems=tuple(finding for finding in _findings(failure) if finding not in weights_problems),
+            spec=spec,
+            weights=weights,
+            weights_problems=weights_problems,
+            scans=scans,
+            dataset_problems=(*(found for each in scans for found in each.findings), *disagreements(spec, scans)),
+            notes=(*spec.notes, *dict.fromkeys(memory_notes(spec, scans, weights))),
+        )
+    return Run(
+        file,
+        spec=spec,
+        weights=weights,
+        weights_problems=weights_problems,
+        scans=prepared.scans,
+        dataset_problems=prepared.dataset_findings,
+        notes=prepared.plan.notes,
+        prepared=prepared,
+    )
+
+
+def _findings(failure: Failure) -> tuple[Finding, ...]:
+    return failure.findings or (Finding("", failure.summary, failure.fix),)
