@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wan22lora import __version__
-from wan22lora.cli import cache, init, presets, schema, train
+from wan22lora.cli import cache, doctor, init, models, presets, schema, setup, train
 from wan22lora.errors import Failure
 
 app = typer.Typer(
@@ -25,7 +25,10 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("train")(train.train)
 app.command("cache")(cache.cache)
+app.command("doctor")(doctor.doctor)
+app.command("setup")(setup.setup)
 app.command("schema")(schema.schema)
+app.add_typer(models.app, name="models")
 app.add_typer(presets.app, name="presets")
 
 
