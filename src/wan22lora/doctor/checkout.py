@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wan22lora.musubi.checkout import commit_from_files
 from wan22lora.musubi.programs import TRAIN, Programs
 from wan22lora.run.ask import ask
 
@@ -71,32 +71,6 @@ def _asked(folder: Path) -> tuple[str | None, tuple[str, ...] | None, str]:
     entries = [entry for entry in status.stdout.split("\0") if entry]
     modified = [entry[3:] for entry in entries if not entry.startswith("??") or entry[3:].startswith("src/")]
     return head.stdout.strip(), tuple(modified), ""
-
-
-def commit_from_files(folder: Path) -> str | None:
-    """The commit that HEAD names, read from the repository's files; None where they do not tell."""
-    with suppress(OSError, UnicodeDecodeError):
-        git = folder / ".git"
-        if git.is_file():  # a worktree or submodule: `gitdir: …`
-            git = folder / git.read_text(encoding="utf-8").partition(":")[2].strip()
-        head = (git / "HEAD").read_text(encoding="utf-8").strip()
-        if not head.startswith("ref:"):
-            return _commit(head)
-        ref = head.partition(":")[2].strip()
-        common = git / "commondir"
-        shared = git / common.read_text(encoding="utf-8").strip() if common.is_file() else git
-        for place in (git, shared):
-            if (place / ref).is_file():
-                return _commit((place / ref).read_text(encoding="utf-8").strip())
-        for line in (shared / "packed-refs").read_text(encoding="utf-8").splitlines():
-            commit, _, name = line.partition(" ")
-            if name == ref:
-                return _commit(commit)
-    return None
-
-
-def _commit(text: str) -> str | None:
-    return text if len(text) == 40 and all(letter in "0123456789abcdef" for letter in text) else None
 
 
 def _requirements(folder: Path) -> Mapping[str, str] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def data_folder() -> Path:
 
 def read_machine(musubi: Path | None = None) -> Machine:
     """The machine as the command line (`--musubi`), the environment and machine.yaml describe it, in that order."""
-    settings = _read_settings(settings_path())
+    settings = read_settings(settings_path())
     if musubi is not None:
         checkout, source = musubi, "--musubi"
     elif os.environ.get(MUSUBI_VARIABLE):
@@ -72,7 +73,7 @@ def read_machine(musubi: Path | None = None) -> Machine:
     checkout = absolute(checkout.expanduser())
     if os.environ.get(PYTHON_VARIABLE):
         python = Path(os.environ[PYTHON_VARIABLE])
-    elif "musubi_python" in settings:
+    elif "musubi_python" in settings and _belongs(checkout, settings, named=musubi is not None):
         python = settings["musubi_python"]
     else:
         python = python_of(checkout)
@@ -87,6 +88,12 @@ def read_machine(musubi: Path | None = None) -> Machine:
         cpu_threads=_cpu_threads(),
         gpu=visible or "0",
     )
+
+
+def _belongs(checkout: Path, settings: Mapping[str, Path], *, named: bool) -> bool:
+    """Whether the recorded Python is that of the checkout: one `named` on the command line brings its own, unless it is
+    the recorded one."""
+    return settings.get("musubi") == checkout or ("musubi" not in settings and not named)
 
 
 def _cpu_threads() -> int:
@@ -116,7 +123,7 @@ def write_machine(**changes: Path) -> Path:
     if unknown:
         raise ValueError(f"machine.yaml has no {', '.join(sorted(unknown))}")
     path = settings_path()
-    _read_settings(path)  # says what is wrong with it, line by line
+    read_settings(path)  # says what is wrong with it, line by line
     text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
     yaml = YAML(typ="rt")
     yaml.width = 4096  # paths may have spaces, and stay on their line
@@ -132,7 +139,8 @@ def write_machine(**changes: Path) -> Path:
     return path
 
 
-def _read_settings(path: Path) -> dict[str, Path]:
+def read_settings(path: Path) -> dict[str, Path]:
+    """What machine.yaml says; empty where there is none. Raises SpecError with everything that is wrong with it."""
     if not path.is_file():
         return {}
     from wan22lora.spec.document import read_document

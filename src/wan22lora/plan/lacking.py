@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from wan22lora.errors import Finding
 from wan22lora.machine.settings import Machine
 from wan22lora.models.arriving import is_arriving
+from wan22lora.musubi.checkout import commit_from_files
 from wan22lora.musubi.programs import TRAIN, Programs
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import Step, StepId
@@ -39,6 +41,14 @@ def lacking(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
         )
     elif not programs.script(TRAIN).is_file():
         yield Finding(str(machine.musubi), "is no checkout of musubi-tuner: src/musubi_tuner is not in it")
+    elif (commit := commit_from_files(machine.musubi)) not in (None, prepared.spec.pin.revision):
+        pin = prepared.spec.pin
+        yield Finding(
+            str(machine.musubi),
+            f"is at {commit}; the run was checked against {pin.name} ({pin.revision[:7]}), and other revisions have "
+            "other options and defaults",
+            f"git -C {shlex.quote(str(machine.musubi))} checkout --detach {pin.revision}, or wan22lora setup",
+        )
     if not machine.python.exists():
         yield Finding(
             str(machine.python),

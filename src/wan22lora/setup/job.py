@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,10 +12,7 @@ from wan22lora.errors import Interrupted, SpecError
 from wan22lora.machine.gpu import gpu_memory_gib
 from wan22lora.machine.nvidia import read_nvidia
 from wan22lora.machine.settings import (
-    PYTHON_VARIABLE,
-    Machine,
     data_folder,
-    python_of,
     read_machine,
 )
 from wan22lora.musubi.pins import Pin
@@ -31,7 +27,6 @@ from wan22lora.setup.weights import weights_step
 from wan22lora.setup.wishes import Wishes, wishes_of
 from wan22lora.setup.workshop import Workshop
 from wan22lora.spec.load import load_spec
-from wan22lora.spec.paths import absolute
 from wan22lora.spec.tasks import TaskName
 
 
@@ -77,7 +72,7 @@ class Job:
 def look(job: Job) -> Plan:
     """The plan for the machine as it is. Touches nothing."""
     wishes = job.wishes
-    machine = machine_for(job.musubi)
+    machine = read_machine(job.musubi)
     found = survey(machine.musubi, machine.python, card_of(read_nvidia(), machine.gpu))
     weights = weights_step(wishes, machine.models) if wishes.models else None
     return plan_setup(wishes, found, machine, recorded(), weights)
@@ -106,15 +101,3 @@ def work(job: Job, say: Callable[[str], None], agreed: Callable[[], bool] | None
         say(f"Next: wan22lora doctor {shlex.quote(str(job.run_file))}")
     else:
         say("Next: wan22lora doctor, and wan22lora init for a first run")
-
-
-def machine_for(musubi: Path | None) -> Machine:
-    """The machine to set up. A checkout named on the command line brings its own environment: the one that is
-    recorded belongs to the checkout that is recorded.
-    """
-    machine = read_machine(musubi)
-    if musubi is None or os.environ.get(PYTHON_VARIABLE):
-        return machine
-    if recorded().settings.get("musubi") == machine.musubi:
-        return machine
-    return replace(machine, python=absolute(python_of(machine.musubi)))

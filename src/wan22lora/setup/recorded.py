@@ -20,4 +20,4 @@ class Recorded:
 def recorded() -> Recorded:
     """Raises SpecError for a machine.yaml that cannot be used."""
     file = machine_settings.settings_path()
-    return Recorded(file, machine_settings._read_settings(file))
+    return Recorded(file, machine_settings.read_settings(file))

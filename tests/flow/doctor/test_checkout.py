@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from wan22lora.doctor.checkout import commit_from_files, git_version, read_checkout
+from wan22lora.doctor.checkout import git_version, read_checkout
+from wan22lora.musubi.checkout import commit_from_files
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 

@@ -185,6 +185,18 @@ def test_a_commit_of_ones_own_on_no_branch_is_not_left(quick_box: Box) -> None:
     assert quick_box.git("rev-parse", "HEAD", "mine").split() == [quick_box.origin.pin, mine]
 
 
+def test_what_git_left_when_it_was_killed_between_two_commits_is_put_right(quick_box: Box) -> None:
+    quick_box.clone(quick_box.origin.old)
+    (quick_box.checkout / ".git" / "wan22lora-moving.json").write_text("{}", encoding="utf-8")
+    (quick_box.checkout / ".git" / "index.lock").touch()
+    (quick_box.checkout / "src" / "musubi_tuner" / "part_01.py").write_text("NUMB", encoding="utf-8")
+    done = quick_box.setup()
+    assert done.exit_code == 0, done.output
+    assert "an earlier setup was stopped on the way" in done.output
+    assert quick_box.git("rev-parse", "HEAD") == quick_box.origin.pin
+    assert quick_box.git("status", "--porcelain") == ""
+
+
 def test_changes_at_the_pinned_commit_are_told_and_left(quick_box: Box) -> None:
     quick_box.clone(quick_box.origin.pin)
     changed = quick_box.checkout / "src" / "musubi_tuner" / "part_01.py"

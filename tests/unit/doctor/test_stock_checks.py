@@ -131,7 +131,8 @@ def test_a_link_to_a_file_that_is_gone_is_a_missing_file(tmp_path: Path) -> None
 def test_a_cache_without_a_name_for_its_revision_cannot_be_used_offline(tmp_path: Path) -> None:
     lay_tokenizer(tmp_path / "hub", *FILES)
     (tmp_path / "hub" / TOKENIZER_FOLDER / "refs" / "main").unlink()
-    assert find_tokenizer(tmp_path, {}) == Tokenizer(tmp_path / "hub", ("refs/main",))
+    found = find_tokenizer(tmp_path / "models", {"HF_HUB_CACHE": str(tmp_path / "hub")})
+    assert found == Tokenizer(tmp_path / "hub", ("refs/main",))
 
 
 @pytest.mark.parametrize(

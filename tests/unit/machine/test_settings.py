@@ -68,3 +68,23 @@ def test_half_a_tokenizer_does_not_cut_musubi_off_from_the_hub(tmp_path: Path) -
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("a" * 40)
     assert read_machine().hub == tmp_path / "hub"
+
+
+@pytest.mark.parametrize(
+    ("settings", "named", "expected"),
+    [
+        ("musubi: /a\nmusubi_python: /env/bin/python\n", None, "/env/bin/python"),
+        ("musubi: /a\nmusubi_python: /env/bin/python\n", "/a", "/env/bin/python"),
+        ("musubi: /a\nmusubi_python: /env/bin/python\n", "/b", "/b/.venv/bin/python"),
+        ("musubi_python: /env/bin/python\n", None, "/env/bin/python"),
+        ("musubi_python: /env/bin/python\n", "/b", "/b/.venv/bin/python"),
+    ],
+)
+def test_the_recorded_python_goes_with_the_recorded_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, named: str | None, expected: str
+) -> None:
+    (tmp_path / "machine.yaml").write_text(settings, encoding="utf-8")
+    monkeypatch.setenv("WAN22LORA_MACHINE", str(tmp_path / "machine.yaml"))
+    monkeypatch.delenv("WAN22LORA_MUSUBI", raising=False)
+    monkeypatch.delenv("WAN22LORA_MUSUBI_PYTHON", raising=False)
+    assert read_machine(Path(named) if named else None).python == Path(expected)

@@ -1,4 +1,4 @@
-"""A training that starts while its weights are still being fetched by another process."""
+"""Runs that are no rehearsals, with stand-ins as musubi-tuner: weights on their way, a checkout at a wrong commit."""
 
 from __future__ import annotations
 
@@ -92,3 +92,12 @@ def test_a_fetch_that_gives_up_ends_the_wait_with_the_file_named(musubi: Place) 
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 4
     assert str(low) in stderr
+
+
+def test_a_checkout_at_another_revision_is_refused_with_the_command_that_mends_it(musubi: Place) -> None:
+    (musubi.path / "musubi" / ".git").mkdir()
+    (musubi.path / "musubi" / ".git" / "HEAD").write_text("0123456789abcdef" * 2 + "01234567\n", encoding="utf-8")
+    done = musubi.wan22lora("train", "run.yaml")
+    assert done.exit_code == 4
+    assert "checkout --detach 30c658c4f4b0bf05038b3346eff9670259b10fc7" in done.stderr
+    assert not (musubi.path / "runs" / "paper" / "logs").exists()
