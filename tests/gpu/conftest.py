@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wan22lora.machine.gpu import gpu_memory_gib
+from wan22lora.machine.nvidia import gpu_memory_gib
 
 HOW = (
     "tests/gpu needs a CUDA GPU of 48 GB, 45 GB of free RAM, WAN22LORA_MUSUBI, WAN22LORA_MUSUBI_PYTHON "

@@ -25,12 +25,12 @@ def carry_out_or_show(
     from wan22lora.cli.screen import fitted
     from wan22lora.cli.summary import summary
     from wan22lora.errors import DatasetError
-    from wan22lora.machine.gpu import gpu_memory_gib
+    from wan22lora.machine.nvidia import gpu_memory_gib
     from wan22lora.machine.settings import read_machine
     from wan22lora.plan.build import Prepared, prepare
     from wan22lora.plan.lacking import lacking
     from wan22lora.run.carry_out import carry_out_as_weights_arrive, read_history
-    from wan22lora.run.display import display_for
+    from wan22lora.run.view import display_for
     from wan22lora.spec.load import load_spec
 
     if as_json and not dry_run:

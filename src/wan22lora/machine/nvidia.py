@@ -77,6 +77,12 @@ def read_nvidia() -> Nvidia:
         )
 
 
+def gpu_memory_gib(device: str = "0") -> float | None:
+    """Total memory of one GPU in GiB; `device` is an index or UUID as in CUDA_VISIBLE_DEVICES. None without a GPU."""
+    gpu = read_nvidia().gpu(device)
+    return gpu.total / 2**30 if gpu is not None and gpu.total is not None else None
+
+
 @contextmanager
 def _opened() -> Iterator[Nvidia | None]:
     import pynvml

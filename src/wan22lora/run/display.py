@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
 from wan22lora.run.ledger import Event
 from wan22lora.run.state import Folding, RunState, StepState
@@ -97,16 +94,3 @@ class Sturdy:
 
 def _printable(line: str) -> str:
     return "".join(each if each.isprintable() else " " for each in _ESCAPE.sub("", line)).strip()
-
-
-def display_for(folder: Path, stream: TextIO | None = None) -> Display:
-    """The live view where `stream` (standard output) is a terminal able to show it, else plain lines."""
-    stream = stream if stream is not None else sys.stdout
-    able = os.environ.get("TERM", "dumb") not in ("dumb", "unknown") and "utf" in stream.encoding.lower()
-    if stream.isatty() and able:
-        from wan22lora.run.live import LiveDisplay
-
-        return LiveDisplay(folder, stream)
-    from wan22lora.run.plain import PlainDisplay
-
-    return PlainDisplay(folder, stream)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wan22lora.errors import Interrupted, SpecError
-from wan22lora.machine.gpu import gpu_memory_gib
-from wan22lora.machine.nvidia import read_nvidia
+from wan22lora.machine.nvidia import gpu_memory_gib, read_nvidia
 from wan22lora.machine.settings import (
     data_folder,
     read_machine,

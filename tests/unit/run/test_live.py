@@ -10,9 +10,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from wan22lora.run.display import Display, Sturdy, display_for
+from wan22lora.run.display import Display, Sturdy
 from wan22lora.run.live import LiveDisplay
 from wan22lora.run.plain import PlainDisplay
+from wan22lora.run.view import display_for
 
 FOLDER = Path("/home/somebody/with/a/long/name") / ("x" * 90) / "runs" / "demo"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from wan22lora.errors import Failure
 from wan22lora.plan.model import Plan, Step
-from wan22lora.run.display import display_for
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.runner import execute
+from wan22lora.run.view import display_for
 
 folder, *arguments = sys.argv[1:]
 trainer = (sys.executable, "-S", str(Path(__file__).with_name("trainer.py")), *arguments)
