@@ -61,6 +61,7 @@ def carry_out_or_show(
         for finding in (*prepared.plan.notes, *prepared.dataset_findings):
             typer.echo(fitted(f"warning: {finding}"), err=True)
         prepared = carry_out_as_weights_arrive(
+            prepared,
             prepare_without,
             machine,
             display=lambda: display_for(prepared.plan.folder),

@@ -34,7 +34,8 @@ def read_history(folder: Path) -> History:
 
 
 def carry_out_as_weights_arrive(
-    prepare: Callable[[frozenset[str]], Prepared],
+    prepared: Prepared,
+    prepare_without: Callable[[frozenset[str]], Prepared],
     machine: Machine,
     *,
     display: Callable[[], Display],
@@ -43,12 +44,11 @@ def carry_out_as_weights_arrive(
 ) -> Prepared:
     """Runs what can run, waits for the weights that another process is fetching, and goes on; returns the last plan.
 
-    The plan is made anew after each wait, because it depends on what the files are; `prepare` is told which steps were
-    carried out already, so that none is forced twice. Raises what carry_out raises.
+    The plan is made anew after each wait, because it depends on what the files are; `prepare_without` is told which steps
+    were carried out already, so that none is forced twice. Raises what carry_out raises.
     """
     done: frozenset[str] = frozenset()
     while True:
-        prepared = prepare(done)
         steps = [step for step in prepared.plan.steps if not prepared.plan.rehearsal]
         waits = {step.id: path for step in steps if (path := arriving(prepared, step)) is not None}
         if not waits:
@@ -65,6 +65,7 @@ def carry_out_as_weights_arrive(
         tell(f"{first} waits for {waits[first].name}, which is still being fetched")
         while is_arriving(waits[first]):
             time.sleep(POLL_SECONDS)
+        prepared = prepare_without(done)
 
 
 def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: str) -> Outcome:

@@ -10,10 +10,7 @@ from pathlib import Path
 
 from wan22lora.errors import Interrupted, SpecError
 from wan22lora.machine.nvidia import gpu_memory_gib, read_nvidia
-from wan22lora.machine.settings import (
-    data_folder,
-    read_machine,
-)
+from wan22lora.machine.settings import data_folder, read_machine
 from wan22lora.musubi.pins import Pin
 from wan22lora.setup.build import plan_setup
 from wan22lora.setup.carry_out import carry_out
