@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from wan22lora.dataset.problems import listed
 from wan22lora.errors import Finding, MachineError
 from wan22lora.machine.settings import Machine
 from wan22lora.models.arriving import is_arriving
 from wan22lora.musubi.diagnoses import diagnose
 from wan22lora.musubi.log_lines import parse
 from wan22lora.plan.build import History, Prepared
-from wan22lora.plan.caches import read_manifest, settle
+from wan22lora.plan.caches import begin, drop_overtaken, read_manifest, settle
 from wan22lora.plan.lacking import arriving, lacking
 from wan22lora.plan.model import Step
 from wan22lora.plan.sources import cache_folder_of
+from wan22lora.run.attempt import CACHING
 from wan22lora.run.display import Display
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.runner import Outcome, execute
@@ -44,8 +46,8 @@ def carry_out_as_weights_arrive(
 ) -> Prepared:
     """Runs what can run, waits for the weights that another process is fetching, and goes on; returns the last plan.
 
-    The plan is made anew after each wait, because it depends on what the files are; `prepare_without` is told which steps
-    were carried out already, so that none is forced twice. Raises what carry_out raises.
+    The plan is made anew after each wait, because it depends on what the files are; `prepare_without` is told which
+    steps were carried out already, so that none is forced twice. Raises what carry_out raises.
     """
     done: frozenset[str] = frozenset()
     while True:
@@ -77,17 +79,35 @@ def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: 
     if not plan.rehearsal:
         _raise_lacking(prepared, machine)
 
+    cache = cache_folder_of(plan.folder)
+    overtaken: list[Path] = []
+
+    def begin_caches(step: Step) -> None:
+        begin(prepared.caches[step.id], cache)
+
     def settle_caches(step: Step) -> None:
-        settle(prepared.caches[step.id], cache_folder_of(plan.folder), prepared.contents)
+        overtaken[:] = drop_overtaken(prepared.caches[step.id], prepared.scans, prepared.contents)
+        settle(prepared.caches[step.id], cache, prepared.contents)
+
+    def verify_all(step: Step) -> Iterator[Finding]:
+        if step.id in CACHING and overtaken:
+            names = listed([path.name for path in overtaken])
+            what = "caption" if step.id == "cache-text" else "file"
+            yield Finding(
+                "", f"the {what} of {names} changed while it was being encoded", "type the same command again"
+            )
+        else:
+            yield from verify(step)
 
     return execute(
         plan,
         RunFolder(plan.folder),
         display=display,
-        verify=verify,
+        verify=verify_all,
         again=again,
         parse=parse,
         diagnose=_causes,
+        begin=begin_caches,
         settle=settle_caches,
     )
 
