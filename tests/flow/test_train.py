@@ -214,3 +214,43 @@ def test_a_machine_without_musubi_and_weights_is_told_everything_at_once(place: 
 def test_captions_without_the_trigger_are_pointed_out(place: Place) -> None:
     place.write("name: paper\npreset: article-wan22\nimages: pictures\ntrigger: zxq\n")
     assert "18 of 18 captions lack the trigger `zxq`" in place.wan22lora("train", "run.yaml", "--dry-run").stdout
+
+
+def test_a_killed_caching_followed_by_the_old_captions_trains_on_the_old_captions(place: Place) -> None:
+    captions = {path: path.read_text("utf-8") for path in sorted((place.path / "pictures").glob("*.txt"))}
+    assert place.wan22lora("cache", "run.yaml", "--rehearse").exit_code == 0
+    for path in captions:
+        path.write_text("paperworld, edited", encoding="utf-8")
+    killed = place.start("cache", "run.yaml", "--rehearse", env={"WAN22LORA_FAULT": "cache-text:hang@4"})
+    deadline = time.monotonic() + 20
+    while not (place.run / "logs" / "003-cache-text.log").is_file() or len(list(place.run.glob("cache/0/*_te.*"))) != 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    for path, caption in captions.items():
+        path.write_text(caption, encoding="utf-8")
+    while (done := place.wan22lora("cache", "run.yaml", "--rehearse")).exit_code == 7:
+        assert time.monotonic() < deadline + 20, done.output
+    assert done.exit_code == 0, done.output
+    for path, caption in captions.items():
+        encoded = read_header(place.run / "cache" / "0" / f"{path.stem}_wan_te.safetensors").metadata["caption1"]
+        assert encoded == caption.strip()
+
+
+@pytest.mark.parametrize(("step", "file"), [("cache-text", "17.txt"), ("cache-latents", "17.png")])
+def test_what_is_edited_while_it_is_encoded_is_said_and_encoded_again(place: Place, step: str, file: str) -> None:
+    edited = place.path / "pictures" / file
+    running = place.start("train", "run.yaml", "--rehearse", env={"WAN22LORA_REHEARSAL_STEP_SECONDS": "0.15"})
+    number = "001" if step == "cache-latents" else "002"
+    wait_for(place.run / "logs" / f"{number}-{step}.log")
+    if step == "cache-text":
+        edited.write_text("paperworld, edited in the middle", encoding="utf-8")
+    else:
+        Image.new("RGB", (96, 96), (9, 9, 9)).save(edited)
+    output = "".join(running.communicate(timeout=60))
+    assert running.returncode == 6, output
+    assert "of 17.png changed while it was being encoded" in output
+    done = place.wan22lora("train", "run.yaml", "--rehearse")
+    assert done.exit_code == 0, done.output
+    assert "1 of 18 files to encode" in done.stdout

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from wan22lora.dataset.buckets import MIN_AREA, STEP, Size, bucket_for, training_bucket
 from wan22lora.dataset.clips import SAME_RATE
 from wan22lora.dataset.frames import TARGET_FPS
-from wan22lora.dataset.latents import latents_of
+from wan22lora.dataset.latents import latents_of, text_file
 from wan22lora.dataset.problems import Problems, counted, listed
 from wan22lora.dataset.source import Item, Source
 from wan22lora.errors import Finding
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, on Linux's and macOS's file systems and, in other units, on Windows."""
 
 
 def has_buckets(source: Source) -> bool:
@@ -72,6 +75,9 @@ def _check_stems(source: Source, items: Sequence[Item]) -> list[Finding]:
     same: dict[str, list[str]] = defaultdict(list)
     dotted = Problems(source.place, source.noun)
     for item in items:
+        if any(len(os.fsencode(file)) > LONGEST_NAME for file in _cache_files(item, source)):
+            what = f"with a name too long for its cache files, which may have {LONGEST_NAME} bytes"
+            dotted.add(what, item.path.name, fix="Shorten them.")
         same[item.stem].append(item.path.name if source.directory else str(item.path))
         if item.stem.startswith("."):
             what = "with a name that starts with a dot, whose cache files the trainer does not see"
@@ -83,6 +89,10 @@ def _check_stems(source: Source, items: Sequence[Item]) -> list[Finding]:
             fix = "Give each its own name, also apart from folder and extension."
             shared.add(what, " = ".join(names), fix=fix)
     return dotted.findings() + shared.findings()
+
+
+def _cache_files(item: Item, source: Source) -> list[str]:
+    return [text_file(item), *(latents.file for latents in latents_of(item, source))]
 
 
 def _check_buckets(source: Source, items: Sequence[Item]) -> list[Finding]:

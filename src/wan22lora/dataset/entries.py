@@ -21,6 +21,15 @@ class Entry:
     """What messages call it: the file's name, or the line of a JSONL file."""
 
 
+def is_text(value: str) -> bool:
+    """False for halves of characters: a file name of other bytes, or a lone `\\ud83d` in JSON."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_caption(caption: str, name: str, problems: Problems) -> None:
     """Warn of captions that musubi-tuner accepts and a person hardly means."""
     if caption.startswith(BYTE_ORDER_MARK):

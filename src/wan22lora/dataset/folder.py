@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from wan22lora.dataset.entries import Entry, check_caption
+from wan22lora.dataset.entries import Entry, check_caption, is_text
 from wan22lora.dataset.latents import stem_of
 from wan22lora.dataset.listing import extensions_of, media_among, names_in, overlooked_among
 from wan22lora.dataset.problems import Problems, counted, listed
@@ -30,6 +30,10 @@ def entries_in_folder(source: Source, folder: Path) -> tuple[list[Entry], list[F
     captioned = {stem_of(name) for name in names if name.endswith(source.caption_extension)}
     entries = []
     for name in media:
+        if not is_text(name):
+            what = "with a name that is not UTF-8, which no cache file can bear"
+            problems.add(what, name, fix="Rename them.")
+            continue
         caption = _caption(source, folder / name, captioned, problems)
         if caption is not None:
             entries.append(Entry(folder / name, stem_of(name), caption, name))

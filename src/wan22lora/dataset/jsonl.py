@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 
-from wan22lora.dataset.entries import BYTE_ORDER_MARK, Entry, check_caption
+from wan22lora.dataset.entries import BYTE_ORDER_MARK, Entry, check_caption, is_text
 from wan22lora.dataset.latents import stem_of
 from wan22lora.dataset.problems import Problems
 from wan22lora.dataset.source import Source
@@ -77,6 +77,10 @@ def _path_and_caption(source: Source, line: str, number: str, lines: Problems) -
 
 def _entry(source: Source, path: str, caption: str, number: int, problems: Problems) -> Entry | None:
     name = f"line {number} {path}"
+    if not (is_text(path) and is_text(caption)):
+        what = "with half a character in its path or caption, such as a lone \\ud83d, which cannot be encoded"
+        problems.add(what, name, fix="Write the whole character.")
+        return None
     full = source.place.parent / path
     exists = os.path.exists(full)  # noqa: PTH110 - Path.exists raises for a caption in the path's place
     if not Path(path).is_absolute():

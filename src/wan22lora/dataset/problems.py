@@ -17,7 +17,8 @@ Level = Literal["error", "warning"]
 
 def listed(names: Sequence[str]) -> str:
     """`a, b, c` or `a, b, c, d, e and 295 more`."""
-    shown = ", ".join(names[:SHOWN])
+    # A file name may hold bytes that are no text, which no screen takes.
+    shown = ", ".join(name.encode("utf-8", "backslashreplace").decode() for name in names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
 

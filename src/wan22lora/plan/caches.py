@@ -68,8 +68,8 @@ def read_manifest(cache: Path) -> Manifest:
     data = read_json(manifest_path(cache))
     try:
         contents = {path: (int(s[0]), int(s[1]), int(s[2]), str(s[3])) for path, s in data["contents"].items()}
-        return Manifest(dict(data["files"]), contents)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return Manifest({name: dict(key) for name, key in data["files"].items()}, contents)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
         return Manifest()
 
 
@@ -158,6 +158,53 @@ def _why(expected: Mapping[Path, Key], missing: list[Path], reasons: Counter[str
     else:
         text = f"all {files} are current"
     return text + (f"; {unwanted} no longer wanted" if unwanted else "")
+
+
+def begin(state: CacheState, cache: Path) -> None:
+    """Before the step starts: forgets and removes every file that it is to encode.
+
+    The record goes first: if everything is killed from here on, what lies in the folder has no record, and so is never
+    taken for what an earlier caching made. Run with the run folder locked.
+    """
+    again = {*state.missing, *state.outdated}
+    names = {_name(path) for path in again}
+    manifest = read_manifest(cache)
+    if not names.isdisjoint(manifest.files):
+        kept = {name: key for name, key in manifest.files.items() if name not in names}
+        write_json(manifest_path(cache), {"files": kept, "contents": manifest.contents})
+    for path in again:
+        path.unlink(missing_ok=True)
+
+
+def drop_overtaken(state: CacheState, scans: Iterable[Scan], contents: Contents) -> list[Path]:
+    """After the step: removes the files just encoded from something else than was planned, and returns what they show.
+
+    A picture is known by its size and times; a caption by the cache file itself, in whose metadata musubi writes it
+    (cache_io.py:504 at v0.3.4).
+    """
+    encoded = set(state.missing)
+    overtaken: list[Path] = []
+    for scan in scans:
+        for item in scan.items:
+            if state.kind == "text":
+                files = [scan.source.cache / text_file(item)]
+            else:
+                files = [scan.source.cache / latents.file for latents in latents_of(item, scan.source)]
+            made = [path for path in files if path in encoded]
+            if made and (
+                _other_caption(made[0], item.caption) if state.kind == "text" else contents.changed(item.path)
+            ):
+                for path in made:
+                    path.unlink(missing_ok=True)
+                overtaken.append(item.path)
+    return overtaken
+
+
+def _other_caption(path: Path, caption: str) -> bool:
+    try:
+        return read_header(path).metadata.get("caption1", caption).strip() != caption.strip()
+    except (NotSafetensors, OSError):
+        return False  # left to `settle`
 
 
 def settle(state: CacheState, cache: Path, contents: Contents) -> list[Path]:

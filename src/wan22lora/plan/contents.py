@@ -37,6 +37,15 @@ class Contents:
         self.seen[str(path)] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, digest)
         return digest
 
+    def changed(self, path: Path) -> bool:
+        """Whether a file that was asked for has been written, replaced or removed since."""
+        seen = self.seen.get(str(path))
+        try:
+            stat = path.stat()
+        except OSError:
+            return True
+        return seen is not None and seen[:3] != (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()

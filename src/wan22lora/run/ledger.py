@@ -77,7 +77,7 @@ def read_events(path: Path) -> Iterator[Event]:
         for line in file:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict) and isinstance(record.get("event"), str):
                 yield record

@@ -45,6 +45,7 @@ def execute(
     again: str,
     parse: Parse = log_lines.parse,
     diagnose: failures.Diagnose | None = None,
+    begin: Settle | None = None,
     settle: Settle | None = None,
     earlier: Earlier = earlier_outputs,
     stop: StopRequest | None = None,
@@ -54,10 +55,11 @@ def execute(
 ) -> Outcome:
     """Run every step of the plan that is not fresh, in order, and stop at the first that fails.
 
-    `verify` looks at the files of a step that exited with 0; an error among its findings fails the step. `settle` is
-    called after every end of a caching step, good or bad, before `verify`. `earlier` names what is moved to
-    `previous/` before a step starts. `again` is the command that continues the run. Without `stop`, SIGINT, SIGTERM
-    and SIGHUP end the run; a caller that gives one listens itself.
+    `verify` looks at the files of a step that exited with 0; an error among its findings fails the step. `begin` is
+    called before a caching step removes or makes anything, though it be fresh, and `settle` after every end of one,
+    good or bad, before `verify`. `earlier` names what is moved to `previous/` before a step starts. `again` is the
+    command that continues the run. Without `stop`, SIGINT, SIGTERM and SIGHUP end the run; a caller that gives one
+    listens itself.
 
     Raises StepFailed, OutputsWrong, Interrupted, RunFolderError (locked, not this run's, still running) and
     MachineError (a program that cannot be started, a disk that refuses).
@@ -75,13 +77,14 @@ def execute(
         sturdy = Sturdy(display)
         stack.callback(sturdy.close)
         stage = Stage(folder, ledger, sturdy, stop, clock)
-        hooks = _Hooks(verify, settle, earlier, parse, diagnose, again, grace_seconds)
+        hooks = _Hooks(verify, begin, settle, earlier, parse, diagnose, again, grace_seconds)
         return _Run(stage, hooks).whole(plan)
 
 
 @dataclass(frozen=True)
 class _Hooks:
     verify: Verify
+    begin: Settle | None
     settle: Settle | None
     earlier: Earlier
     parse: Parse
@@ -114,6 +117,8 @@ class _Run:
     def step(self, step: Step) -> bool:
         """True if the step ran to its good end, False if it was fresh."""
         with written(self.stage.folder.path):
+            if step.id in CACHING and self.hooks.begin is not None:
+                self.hooks.begin(step)
             for path in step.stale:  # of a fresh step too: trainings read every cache file that lies there
                 path.unlink(missing_ok=True)
         if step.fresh:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,3 +151,25 @@ def test_a_picture_that_cannot_be_read_is_left_out_with_the_reason(
     found = scan(images())
     assert [item.stem for item in found.items] == ["a"]
     assert "b.png (not a picture that can be read)" in only(images()).message
+
+
+def test_a_name_that_leaves_no_room_for_its_cache_files_is_an_error(
+    picture: Callable[..., Path], images: Callable[..., Source]
+) -> None:
+    picture("a" * 229 + ".png")
+    assert texts(images()) == []
+    picture("b" * 230 + ".png")
+    (message,) = texts(images())
+    assert "1 picture with a name too long for its cache files" in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_is_an_error_that_can_be_printed(
+    folder: Path, picture: Callable[..., Path], images: Callable[..., Source]
+) -> None:
+    made = picture("a.png")
+    for ending in (".png", ".txt"):
+        made.with_suffix(ending).rename(folder / os.fsdecode(b"\xff" + ending.encode()))
+    (message,) = texts(images())
+    assert "not UTF-8" in message
+    assert message.encode().endswith(b"\\udcff.png")

@@ -125,3 +125,12 @@ def test_a_clip_may_be_a_folder_of_pictures(
     ]
     assert found.findings == ()
     assert clip_fps(source) is None
+
+
+def test_half_a_character_in_a_caption_is_an_error(
+    listing: Callable[..., Source], picture: Callable[..., Path]
+) -> None:
+    source = listing({"image_path": str(picture("a.png")), "caption": "a \ud83d"})
+    found = scan(source)
+    assert found.items == ()
+    assert "half a character" in found.findings[0].message

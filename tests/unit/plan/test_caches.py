@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan22lora.musubi.safetensors import write
-from wan22lora.plan.caches import CacheState, Manifest, cache_state, manifest_path, read_manifest, settle
+from wan22lora.plan.caches import CacheState, Manifest, begin, cache_state, manifest_path, read_manifest, settle
 from wan22lora.plan.contents import Contents
 
 KEY = {"content": "abc", "bucket": "960×960", "vae": "vae.safetensors"}
@@ -80,6 +80,29 @@ def test_a_damaged_manifest_counts_as_empty(tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("manifest")
     manifest_path(folder).write_bytes(data)
     assert read_manifest(folder).files == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"files": {"0/a_wan.safetensors": 3}, "contents": {}}',
+        '{"files": {}, "contents": {"a.png": [1e999, 1, 2, "x"]}}',
+        "[" * 100_000,
+    ],
+)
+def test_a_manifest_of_other_things_counts_as_empty(tmp_path: Path, text: str) -> None:
+    manifest_path(tmp_path).write_text(text, encoding="utf-8")
+    assert read_manifest(tmp_path) == Manifest()
+
+
+def test_what_is_to_be_encoded_loses_its_record_before_anything_starts(tmp_path: Path) -> None:
+    expected, manifest = settled(tmp_path, "a", "b", "c")
+    first, second, _ = expected
+    second.unlink()
+    wanted = {**expected, first: {**KEY, "content": "xyz"}}
+    begin(cache_state("latents", wanted, manifest, [tmp_path / "0"]), tmp_path)
+    assert list(read_manifest(tmp_path).files) == ["0/c_0064x0064_wan.safetensors"]
+    assert not first.exists()
 
 
 @given(st.floats(min_value=0, max_value=1, exclude_max=True))
