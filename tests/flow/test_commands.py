@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,15 @@ def test_the_reference_of_run_yaml_is_current() -> None:
         check=True,
     ).stdout
     assert (ROOT / "docs" / "run-yaml.md").read_text(encoding="utf-8") == made
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="written for a POSIX shell")
+@pytest.mark.parametrize("streams", ["2>&1 | head -1", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full"])
+def test_a_run_goes_on_when_nobody_reads_it_and_exits_with_its_own_code(place: Place, streams: str) -> None:
+    if "full" in streams and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = f"{shlex.quote(sys.executable)} -m wan22lora train run.yaml --rehearse"
+    script = f"({command}; echo $? >code) {streams}"
+    subprocess.run(["bash", "-c", script], cwd=place.path, env=place.environment, timeout=60, check=False)
+    assert (place.path / "code").read_text().strip() == "0"
+    assert len(list((place.run / "output").glob("paper-*.safetensors"))) == 2

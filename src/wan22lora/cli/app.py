@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -65,9 +64,8 @@ def run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # `wan22lora … | head` is no error of ours
-        return 0
+    except (BrokenPipeError, SystemExit):
+        return 0  # `wan22lora … | head` is no error of ours; the option parser exits with 1 there
     except Exception as error:
         return _usage_or_bug(error)
 

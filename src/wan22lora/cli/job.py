@@ -22,7 +22,7 @@ def carry_out_or_show(
     """`steps` chooses from the ids of the trainings which steps to keep."""
     from dataclasses import replace
 
-    from wan22lora.cli.screen import fitted
+    from wan22lora.cli.screen import fitted, say
     from wan22lora.cli.summary import summary
     from wan22lora.errors import DatasetError
     from wan22lora.machine.nvidia import gpu_memory_gib
@@ -59,17 +59,17 @@ def carry_out_or_show(
         raise DatasetError(f"the dataset would not train as it should{outcome}", findings=errors)
     if not dry_run:
         for finding in (*prepared.plan.notes, *prepared.dataset_findings):
-            typer.echo(fitted(f"warning: {finding}"), err=True)
+            say(fitted(f"warning: {finding}"), err=True)
         prepared = carry_out_as_weights_arrive(
             prepared,
             prepare_without,
             machine,
             display=lambda: display_for(prepared.plan.folder),
             again=_again("train" if "train" in "".join(wanted) else "cache", run_file, rehearse),
-            tell=typer.echo,
+            tell=say,
         )
         for line in summary(prepared):
-            typer.echo(line)
+            say(line)
 
 
 def _again(command: str, run_file: Path, rehearse: bool) -> str:

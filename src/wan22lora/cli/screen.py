@@ -5,6 +5,15 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from contextlib import suppress
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line about a run. A screen that is gone, or a full disk behind it, does not end the run."""
+    import typer
+
+    with suppress(OSError):
+        typer.echo(text, err=err)
 
 
 def fitted(text: str) -> str:

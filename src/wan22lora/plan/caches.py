@@ -17,7 +17,7 @@ from typing import Literal
 from wan22lora.dataset.latents import latents_of, text_file
 from wan22lora.dataset.scan import Scan
 from wan22lora.files import read_json, write_json
-from wan22lora.musubi.safetensors import NotSafetensors, read_header
+from wan22lora.musubi.safetensors import Header, NotSafetensors, read_header
 from wan22lora.plan.contents import Contents, Stamp
 
 CacheKind = Literal["latents", "text"]
@@ -144,10 +144,17 @@ def _reason(path: Path, key: Key, manifest: Manifest, on_disk: set[Path]) -> str
         if recorded.get(part) != key.get(part):
             return REASONS.get(part, f"{part} changed")
     try:
-        read_header(path)
+        header = read_header(path)
     except (NotSafetensors, OSError):
         return "damaged"
+    if "caption" in key and _is_of_another_caption(header, key["caption"]):
+        return "made from another caption"
     return ""
+
+
+def _is_of_another_caption(header: Header, caption: str) -> bool:
+    """musubi writes the caption into the file's metadata (cache_io.py:504 at v0.3.4)."""
+    return header.metadata.get("caption1", caption).strip() != caption.strip()
 
 
 def _why(expected: Mapping[Path, Key], missing: list[Path], reasons: Counter[str], unwanted: int) -> str:
@@ -179,8 +186,7 @@ def begin(state: CacheState, cache: Path) -> None:
 def drop_overtaken(state: CacheState, scans: Iterable[Scan], contents: Contents) -> list[Path]:
     """After the step: removes the files just encoded from something else than was planned, and returns what they show.
 
-    A picture is known by its size and times; a caption by the cache file itself, in whose metadata musubi writes it
-    (cache_io.py:504 at v0.3.4).
+    A picture is known by its size and times; a caption by the cache file's own metadata.
     """
     encoded = set(state.missing)
     overtaken: list[Path] = []
@@ -202,7 +208,7 @@ def drop_overtaken(state: CacheState, scans: Iterable[Scan], contents: Contents)
 
 def _other_caption(path: Path, caption: str) -> bool:
     try:
-        return read_header(path).metadata.get("caption1", caption).strip() != caption.strip()
+        return _is_of_another_caption(read_header(path), caption)
     except (NotSafetensors, OSError):
         return False  # left to `settle`
 

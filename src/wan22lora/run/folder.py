@@ -75,7 +75,8 @@ class RunFolder:
                 write_json(self._holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": self._now()})
             yield
         finally:
-            self._holder.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._holder.unlink()
             lock.release()
 
     def claim(self, name: str, *, rehearsal: bool) -> None:

@@ -95,6 +95,20 @@ def test_a_manifest_of_other_things_counts_as_empty(tmp_path: Path, text: str) -
     assert read_manifest(tmp_path) == Manifest()
 
 
+def test_a_file_put_in_the_place_of_another_is_known_by_its_caption(tmp_path: Path) -> None:
+    folder = tmp_path / "0"
+    folder.mkdir()
+    expected = {folder / f"{name}_wan_te.safetensors": {"caption": name} for name in "ab"}
+    for path, key in expected.items():
+        write(path, {"varlen_t5_bfloat16": ("BF16", (1,), b"12")}, {"caption1": key["caption"]})
+    settle(cache_state("text", expected, Manifest(), [folder]), tmp_path, Contents())
+    first, second = expected
+    first.write_bytes(second.read_bytes())
+    state = cache_state("text", expected, read_manifest(tmp_path), [folder])
+    assert state.missing == (first,)
+    assert "another caption" in state.why
+
+
 def test_what_is_to_be_encoded_loses_its_record_before_anything_starts(tmp_path: Path) -> None:
     expected, manifest = settled(tmp_path, "a", "b", "c")
     first, second, _ = expected
