@@ -91,7 +91,9 @@ def _kind(annotation: Any) -> str:
         return ", ".join(str(value) for value in get_args(annotation))
     if origin in (Union, types.UnionType):
         parts = dict.fromkeys(_kind(part) for part in get_args(annotation) if part is not type(None))
-        return "number" if set(parts) == {"number", "whole number"} else " or ".join(parts)
+        if "number" in parts:
+            parts.pop("whole number", None)
+        return " or ".join(parts)
     if origin is tuple:
         return f"[{', '.join(_kind(part) for part in get_args(annotation))}]"
     if origin is list:

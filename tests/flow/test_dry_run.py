@@ -100,3 +100,21 @@ def test_options_without_a_key_reach_their_step_and_are_checked(place: Place) ->
     assert done.exit_code == 2
     for part in ("weighting_scheme", "max_train_steps", "train.learning_rate"):
         assert part in done.stderr
+
+
+def test_a_setting_of_several_lines_stays_inside_the_script(place: Place) -> None:
+    settings = "name: paper\npreset: style\nimages: pictures\n"
+
+    def play() -> None:
+        script = place.wan22lora("train", "run.yaml", "--rehearse", "--dry-run").stdout
+        done = subprocess.run(
+            ["bash"], input=script, text=True, cwd=place.path, env=place.environment, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    for author in ("one", "one\\ntouch escaped"):  # not trained, then trained with another author, then fresh
+        place.write(f'{settings}train: {{author: "{author}", epochs: 1, save_every_epochs: 1}}\n')
+        play()
+        assert place.wan22lora("train", "run.yaml", "--rehearse").exit_code == 0
+    play()
+    assert not list(place.path.rglob("escaped"))

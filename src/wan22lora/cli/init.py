@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -55,12 +56,15 @@ def _write(preset: str, source: Path, name: str, trigger: str | None, output: Pa
     _, findings = check(parse_document(text, file=output.name, folder=output.parent), RunFile)
     if findings:
         raise SpecError(f"{output} was not written", findings=findings)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
-    (output.parent / SCHEMA_FILE).write_text(json.dumps(run_schema(), indent=1), encoding="utf-8")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+        (output.parent / SCHEMA_FILE).write_text(json.dumps(run_schema(), indent=1), encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{output} cannot be written: {error.strerror}", fix=f"{_EXAMPLE} -o other.yaml") from None
     if not source.is_dir():
         typer.echo(f"Note: {source} is not there yet.", err=True)
-    typer.echo(f"{output} is written. Next: wan22lora train {output} --rehearse")
+    typer.echo(f"{output} is written. Next: wan22lora train {shlex.quote(str(output))} --rehearse")
 
 
 def _ask() -> tuple[str, Path, str, str | None]:

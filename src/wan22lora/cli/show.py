@@ -94,11 +94,12 @@ def _file(file: PlannedFile) -> Iterator[str]:
 
 def _step(step: Step) -> Iterator[str]:
     yield ""
-    yield f"# {step.id}: {'fresh, would be skipped: ' if step.fresh else ''}{step.why}"
+    why = " ".join(step.why.splitlines())  # it may quote a setting of several lines
+    yield f"# {step.id}: {'fresh, would be skipped: ' if step.fresh else ''}{why}"
     lines = list(_command(step))
     stale = [f"rm -f {shlex.quote(str(path))}" for path in step.stale]
     if step.fresh:
-        yield from (f"# {line}" for line in lines)
+        yield from (f"# {part}" for line in lines for part in line.splitlines())
         yield from stale
     else:
         yield from (*stale, *lines)

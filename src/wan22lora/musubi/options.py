@@ -22,6 +22,9 @@ class Option:
     """The setting it comes from, for messages."""
 
     def argv(self) -> tuple[str, ...]:
+        """The words; `--name=-value` where argparse would take the value for another option."""
+        if len(self.values) == 1 and self.values[0].startswith("-"):
+            return (f"--{self.name}={self.values[0]}",)
         return (f"--{self.name}", *self.values)
 
 
@@ -168,6 +171,8 @@ def _argument(value: object) -> str:
     quotes; those of the network stay text (trainer_base.py:1564)."""
     if isinstance(value, bool):
         return str(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_argument(part) for part in value)}]"
     return repr(value) if isinstance(value, str) else text(value)
 
 

@@ -27,11 +27,32 @@ def contract_findings(
 ) -> Iterator[Finding]:
     """What the pinned program would not understand."""
     options = list(options)
+    yield from _switched_off(contract, program, owner)
     keys = {f"--{option.name}": option.key for option in options}
     for problem in contract.problems(program, argv_of(options)):
         key = keys.get(problem.option, problem.option)
+        if key in OWNED_OPTIONS and key in _given(owner):
+            continue  # doubled has told it
         if isinstance(owner, Expert):
             where = str(owner.option_origins[key]) if key in owner.option_origins else owner.where(key)
         else:
             where = str(owner.origins[key]) if key in owner.origins else key
         yield Finding(where, str(problem))
+
+
+def _switched_off(contract: Contract, program: str, owner: Expert | StepOptions) -> Iterator[Finding]:
+    """`false` puts nothing on a command line, so the command line cannot show that the name is wrong."""
+    origins = owner.option_origins if isinstance(owner, Expert) else owner.origins
+    known = contract.programs[program]
+    for name in (name for name, value in _given(owner).items() if value is False):
+        option = known.get(f"--{name}")
+        if option is None:
+            for problem in contract.problems(program, (f"--{name}",)):
+                if problem.option == f"--{name}":
+                    yield Finding(str(origins[name]), str(problem))
+        elif option.kind == "value":
+            yield Finding(str(origins[name]), f"--{name} takes a value; false is none", "leave it out, or null")
+
+
+def _given(owner: Expert | StepOptions) -> Mapping[str, object]:
+    return owner.options if isinstance(owner, Expert) else owner.values

@@ -106,12 +106,26 @@ def parse_document(text: str, *, file: str, folder: Path) -> Document:
         ) from None
     except YAMLError as error:
         raise SpecError(f"{file} is not valid YAML: {error}") from None
+    except RecursionError:
+        raise SpecError(f"{file} is nested too deeply to be a run.yaml") from None
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:  # `!!int x`
+        raise SpecError(f"{file} is not valid YAML: a value cannot be read: {error}") from None
     if loaded is None:
         loaded = {}
     if not isinstance(loaded, dict):
         raise SpecError(f"{file} must hold keys and values (`name: my-lora`), not {_kind(loaded)}")
     places: dict[KeyPath, Place] = {}
-    data = _plain(loaded, (), file, places)
+    try:
+        data = _plain(loaded, (), file, places)
+    except RecursionError:
+        raise SpecError(f"{file} holds an anchor (`&`) that contains itself") from None
+    except ValueError as error:  # Python prints no integer of more than 4300 digits
+        raise SpecError(f"{file} holds a number that is too long: {error}") from None
     return Document(file, folder, data, places)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from wan22lora.errors import Finding, SpecError
 from wan22lora.musubi.pins import DEFAULT, Pin, pin_named
-from wan22lora.spec.document import Document, KeyPath, in_file_order, parse_document, read_document
+from wan22lora.spec.document import Document, KeyPath, dotted, in_file_order, parse_document, read_document
 from wan22lora.spec.layers import Layer, Origin, Settings
 from wan22lora.spec.model import DatasetSettings, RunFile, TrainSettings
-from wan22lora.spec.paths import UnknownVariableError, resolve_path
+from wan22lora.spec.paths import ImpossiblePathError, UnknownVariableError, resolve_path
 from wan22lora.spec.presets import hardware_for, preset_layers, preset_names, read_hardware, unknown_preset
 from wan22lora.spec.resolved import Dataset, Expert, Spec, StepOptions
 from wan22lora.spec.rules import broken_rules
@@ -189,7 +189,7 @@ class _Loader:
     def _datasets(self) -> Iterator[Dataset]:
         entries: list[tuple[KeyPath, dict[str, Any]]] = []
         for key in ("images", "videos"):
-            if key in self.document.data:
+            if self.document.data.get(key) is not None:
                 entries.append(((), {key: self.document.data[key]}))
         for index, entry in enumerate(self.document.data.get("datasets") or []):
             entries.append((("datasets", index), entry))
@@ -242,22 +242,30 @@ class _Loader:
     def _with_paths(self, options: Settings) -> dict[str, Any]:
         values = dict(options.values)
         for key in PATH_OPTIONS:
-            if isinstance(values.get(key), str):
-                values[key] = str(self._path(values[key], options.origins[key].path, options.origins[key]))
+            given, origin = values.get(key), options.origins.get(key)
+            if origin is not None and isinstance(given, str | list):
+                paths = [str(self._path(str(each), origin.path, origin)) for each in _listed(given)]
+                values[key] = paths if isinstance(given, list) else paths[0]
         return values
 
     def _path(self, text: str, path: KeyPath, origin: Origin | None = None) -> Path:
         document = origin.layer.document if origin else self.document
+        where = str(origin) if origin else f"{document.place(path)} {dotted(path)}"
         try:
             return resolve_path(text, document.folder)
+        except ImpossiblePathError as impossible:
+            self.findings.append(Finding(where, str(impossible)))
         except UnknownVariableError as unknown:
-            where = str(origin) if origin else f"{document.place(path)} {path[-1]}"
             fix = f"export {unknown}=…"
             self.findings.append(Finding(where, f"the environment variable {unknown} is not set", fix))
-            return document.folder / text
+        return document.folder / "unknown"
 
     def _fallback(self, key: str) -> str:
         return str(self.document.place((key,)))
+
+
+def _listed(given: str | list[Any]) -> list[Any]:
+    return given if isinstance(given, list) else [given]
 
 
 def _range_yaml(task: Task, name: ExpertName) -> str:

@@ -6,24 +6,61 @@ checked on the sum by rules.py.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from wan22lora.spec.tasks import TaskName
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-Number = int | float
+Positive = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0)]
+Side = Annotated[int, Field(le=8192)]
 PathText = Annotated[str, StringConstraints(min_length=1)]
 Scalar = bool | int | float | str
+Argument = Scalar | list[Scalar]
+Count = Annotated[int, Strict(), Field(ge=0)] | Annotated[float, Strict(), Field(ge=0)]
+Percentage = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?%$")]
 OptionValue = bool | int | float | str | list[int | float | str]
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, strict=False)
+class Keys(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=False, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_the_json_schema_reads_it(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic takes true for 1, "16" for 16 and yes for true; editors that check by the JSON schema do not."""
+        kinds = set(_kinds(cls.model_fields[info.field_name or ""].annotation))
+        if bool in kinds and not kinds & {int, float, str} and not isinstance(value, bool | None):
+            raise PydanticCustomError("bool_type", "Input should be true or false")
+        if kinds & {int, float} and (
+            (isinstance(value, bool) and bool not in kinds) or (isinstance(value, str) and str not in kinds)
+        ):
+            wanted = "a number" if float in kinds else "a whole number"
+            raise PydanticCustomError("number_type", f"Input should be {wanted}")
+        return value
 
 
-class MemorySettings(Strict):
+def _kinds(annotation: Any) -> Iterator[type]:
+    """The plain types that a field's annotation allows; words of a Literal count as str."""
+    if get_origin(annotation) is Literal:
+        yield str
+    elif get_origin(annotation) is Annotated:
+        yield from _kinds(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _kinds(part)
+    elif isinstance(annotation, type):
+        yield annotation
+
+
+class MemorySettings(Keys):
     """Options that trade time for GPU memory and never change what is learned."""
 
     gradient_checkpointing: bool | None = None
@@ -42,28 +79,28 @@ class TrainSettings(MemorySettings):
     """The learning rate at its highest. musubi's own default, 2e-6, teaches nothing in a usual run."""
     optimizer: str | None = Field(None, min_length=1)
     """The optimizer. adamw, adamw8bit, adafactor, or the full name of a class such as `prodigyopt.Prodigy`."""
-    optimizer_args: dict[str, Scalar] | None = None
-    """Arguments of the optimizer. For example `{weight_decay: 0.1}`."""
+    optimizer_args: dict[str, Argument] | None = None
+    """Arguments of the optimizer. For example `{weight_decay: 0.1, betas: [0.9, 0.99]}`."""
     lr_scheduler: str | None = Field(None, min_length=1)
     """How the learning rate goes down. constant, constant_with_warmup, linear, cosine, cosine_with_restarts,
     cosine_with_min_lr, polynomial, inverse_sqrt, warmup_stable_decay, rex or piecewise_constant."""
-    lr_scheduler_power: Number | None = Field(None, gt=0)
+    lr_scheduler_power: Positive | None = None
     """The exponent of `polynomial`. 1 falls in a line, 8 falls early."""
     lr_scheduler_min_lr_ratio: float | None = Field(None, ge=0, le=1)
     """Where `cosine_with_min_lr`, `warmup_stable_decay` and `rex` end, as a share of the learning rate.
     `polynomial` ignores it."""
     lr_scheduler_num_cycles: int | None = Field(None, ge=1)
     """Restarts of `cosine_with_restarts`."""
-    lr_scheduler_args: dict[str, Scalar] | None = None
+    lr_scheduler_args: dict[str, Argument] | None = None
     """Further arguments of the scheduler, for example `{lr_end: 1.0e-5}` for `polynomial`."""
-    lr_warmup_steps: int | float | None = Field(None, ge=0)
-    """Steps, or a share of the run below 1, in which the learning rate rises to its value."""
-    lr_decay_steps: int | float | None = Field(None, ge=0)
-    """Steps, or a share below 1, of the decay of `warmup_stable_decay`."""
+    lr_warmup_steps: Count | Percentage | None = None
+    """Steps, or a share of the run (0.05 or 5%), in which the learning rate rises to its value."""
+    lr_decay_steps: Count | Percentage | None = None
+    """Steps, or a share (0.2 or 20%), of the decay of `warmup_stable_decay`."""
 
     rank: int | None = Field(None, ge=1, le=512)
     """The LoRA's rank (musubi `--network_dim`). The file grows with it: 4,792,320 numbers for each rank."""
-    alpha: float | int | None = Field(None, gt=0)
+    alpha: Positive | None = None
     """The LoRA's alpha; updates are scaled by alpha / rank. Follows the rank when it is left out."""
     network_dropout: float | None = Field(None, ge=0, lt=1)
     """Share of the LoRA's activations dropped in training."""
@@ -78,16 +115,16 @@ class TrainSettings(MemorySettings):
     """Optimizer steps of each expert. Either this or `epochs`."""
     gradient_accumulation: int | None = Field(None, ge=1)
     """Batches whose gradients are added up for one optimizer step."""
-    max_grad_norm: Number | None = Field(None, ge=0)
+    max_grad_norm: NotNegative | None = None
     """Gradients longer than this are shortened to it; 0 leaves them as they are."""
     seed: int | None = Field(None, ge=0, lt=2**32)
     """The seed of shuffling and noise."""
 
     timestep_sampling: Literal["shift", "sigmoid", "uniform", "logsnr"] | None = None
     """How timesteps are drawn. `sigma`, musubi's default, turns the timestep range upside down and is refused."""
-    timestep_shift: Number | None = Field(None, gt=0)
+    timestep_shift: Positive | None = None
     """The shift of `timestep_sampling: shift`; above 1 it prefers noisier timesteps."""
-    sigmoid_scale: Number | None = Field(None, gt=0)
+    sigmoid_scale: Positive | None = None
     """The spread of `sigmoid` and `shift`."""
     preserve_distribution_shape: bool | None = None
     """Draw timesteps again until they fall into the range. Otherwise the distribution is squeezed into the range."""
@@ -129,10 +166,10 @@ class TrainSettings(MemorySettings):
     """The author in the file's metadata."""
 
 
-class DataSettings(Strict):
+class DataSettings(Keys):
     """How pictures and clips are read. Written under `data:` for all datasets, or on a dataset for that one."""
 
-    resolution: int | tuple[int, int] | None = None
+    resolution: Side | tuple[Side, Side] | None = None
     """Size of the training pictures. 960, or [960, 544] for width and height; buckets keep its area, not its shape."""
     batch_size: int | None = Field(None, ge=1)
     """Pictures of one bucket that are trained together."""
@@ -154,7 +191,7 @@ class DataSettings(Strict):
     """Clips, `uniform`: how many windows."""
     max_frames: int | None = Field(None, ge=1)
     """Clips, `full`: the longest clip."""
-    source_fps: Literal["auto", "as-is"] | float | None = None
+    source_fps: Literal["auto", "as-is"] | Annotated[float, Strict(), Field(gt=0)] | None = None
     """Clips: their frame rate; frames are dropped to reach Wan's 16 per second. `auto` reads it from the clips,
     `as-is` drops none."""
 
@@ -172,7 +209,7 @@ class DatasetSettings(DataSettings):
     """A file with one JSON object a line: video_path and caption."""
 
 
-class ModelSettings(Strict):
+class ModelSettings(Keys):
     """Where the weights are. What is left out comes from the machine settings."""
 
     high: PathText | None = None
@@ -187,7 +224,7 @@ class ModelSettings(Strict):
     """models_t5_umt5-xxl-enc-bf16.pth."""
 
 
-class ExpertSettings(Strict):
+class ExpertSettings(Keys):
     """What differs between the two experts; each accepts every key of `train:`."""
 
     high: TrainSettings | None = None
@@ -200,7 +237,7 @@ OptionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
 StepOptions = dict[OptionName, OptionValue | None]
 
 
-class MusubiOptions(Strict):
+class MusubiOptions(Keys):
     """Options of musubi's programs that have no key of their own, by step; checked against the pinned revision."""
 
     model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"), populate_by_name=False)
@@ -217,7 +254,7 @@ class MusubiOptions(Strict):
     """wan_train_network, the low-noise expert only."""
 
 
-class Partial(Strict):
+class Partial(Keys):
     """The keys that a run.yaml and a preset have in common."""
 
     preset: str | None = None
@@ -266,7 +303,7 @@ class PresetFile(Partial):
     """The published commands that the preset repeats option for option, options without effect included."""
 
 
-class HardwareFile(Strict):
+class HardwareFile(Keys):
     """Memory settings for one class of cards."""
 
     summary: str
@@ -284,6 +321,10 @@ class HardwareFile(Strict):
 def schema() -> dict[str, Any]:
     """The JSON schema of run.yaml, for editors."""
     described = RunFile.model_json_schema(by_alias=True)
+    for step in described["$defs"]["MusubiOptions"]["properties"].values():
+        for branch in step.get("anyOf", ()):
+            if "patternProperties" in branch:
+                branch["additionalProperties"] = False
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **described,

@@ -13,13 +13,24 @@ class UnknownVariableError(ValueError):
     """A path names an environment variable that is not set."""
 
 
+class ImpossiblePathError(ValueError):
+    """No file can have this path; the message reads on after the key."""
+
+
 def resolve_path(text: str, base: Path) -> Path:
-    """The absolute path meant by `text` in a file that lies in `base`. Raises UnknownVariableError."""
+    """The absolute path meant by `text` in a file that lies in `base`. Raises UnknownVariableError and
+    ImpossiblePathError.
+    """
     expanded = os.path.expandvars(text)
     unset = _VARIABLE.search(expanded) if "$" in text else None
     if unset and unset.group(1).strip("{}") not in os.environ:
         raise UnknownVariableError(unset.group(1).strip("{}"))
-    return absolute(base / Path(expanded).expanduser())
+    if "\0" in expanded:
+        raise ImpossiblePathError("holds a zero byte, which no path can")
+    try:
+        return absolute(base / Path(expanded).expanduser())
+    except RuntimeError:  # `~name` of a user whom the system does not know
+        raise ImpossiblePathError(f"{expanded.split('/')[0]} is no user's home folder here") from None
 
 
 def absolute(path: Path) -> Path:

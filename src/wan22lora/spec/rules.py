@@ -12,9 +12,8 @@ from wan22lora.spec.document import Document
 from wan22lora.spec.resolved import Expert, Spec
 from wan22lora.spec.rules_of_dataset import broken_by_dataset
 from wan22lora.spec.rules_of_run import broken_by_run
+from wan22lora.spec.rules_of_schedule import broken_by_schedule
 from wan22lora.spec.tasks import Task
-
-MINIMUM_LR_RATIO_SCHEDULERS = ("cosine_with_min_lr", "warmup_stable_decay", "rex")
 
 
 def broken_rules(spec: Spec, document: Document) -> list[Finding]:
@@ -23,6 +22,7 @@ def broken_rules(spec: Spec, document: Document) -> list[Finding]:
     for expert in spec.experts:
         for rule in EXPERT_RULES:
             found.extend(rule(expert))
+        found.extend(broken_by_schedule(expert, spec.pin))
         found.extend(_timestep_range(expert, spec.task))
     for dataset in spec.datasets:
         found.extend(broken_by_dataset(dataset))
@@ -76,46 +76,6 @@ def _sampling(expert: Expert) -> Iterator[Finding]:
         )
     if settings.sigmoid_scale is not None and sampling not in (None, "shift", "sigmoid"):
         yield Finding(expert.where("sigmoid_scale"), f"is ignored by `timestep_sampling: {sampling}`", "remove it")
-
-
-def _scheduler(expert: Expert) -> Iterator[Finding]:
-    settings = expert.settings
-    scheduler = settings.lr_scheduler or "constant"
-    ratio = settings.lr_scheduler_min_lr_ratio
-    if ratio is not None and scheduler not in MINIMUM_LR_RATIO_SCHEDULERS:
-        published = expert.from_preset_that_reproduces("lr_scheduler_min_lr_ratio")
-        if published:
-            yield Finding(
-                expert.where("lr_scheduler_min_lr_ratio"),
-                f"does nothing with `{scheduler}` in musubi (TB:381-388); it is passed because {published} passes it",
-                level="warning",
-            )
-        else:
-            yield Finding(
-                expert.where("lr_scheduler_min_lr_ratio"),
-                f"does nothing with `lr_scheduler: {scheduler}` in musubi (TB:381-388)",
-                "remove it; for polynomial write lr_scheduler_args: {lr_end: 1.0e-5}",
-            )
-    if settings.lr_scheduler_power is not None and scheduler != "polynomial":
-        yield Finding(expert.where("lr_scheduler_power"), f"is ignored by `lr_scheduler: {scheduler}`", "remove it")
-    if settings.lr_scheduler_num_cycles is not None and scheduler != "cosine_with_restarts":
-        yield Finding(
-            expert.where("lr_scheduler_num_cycles"), f"is ignored by `lr_scheduler: {scheduler}`", "remove it"
-        )
-    if settings.lr_warmup_steps and scheduler == "constant":
-        yield Finding(
-            expert.where("lr_warmup_steps"),
-            "stops musubi with `lr_scheduler: constant`",
-            "lr_scheduler: constant_with_warmup",
-        )
-    if settings.lr_decay_steps is not None and scheduler != "warmup_stable_decay":
-        yield Finding(expert.where("lr_decay_steps"), f"is ignored by `lr_scheduler: {scheduler}`", "remove it")
-    if (settings.optimizer or "").lower().endswith("schedulefree") and scheduler != "constant":
-        yield Finding(
-            expert.where("optimizer"),
-            f"{settings.optimizer} brings its own schedule; `lr_scheduler: {scheduler}` would be bypassed (TB:279-429)",
-            "lr_scheduler: constant",
-        )
 
 
 def _precision(expert: Expert) -> Iterator[Finding]:
@@ -182,7 +142,6 @@ EXPERT_RULES: tuple[Callable[[Expert], Iterator[Finding]], ...] = (
     _length,
     _alpha,
     _sampling,
-    _scheduler,
     _precision,
     _checkpoints,
     _arguments,
@@ -192,14 +151,16 @@ EXPERT_RULES: tuple[Callable[[Expert], Iterator[Finding]], ...] = (
 
 def _timestep_range(expert: Expert, task: Task) -> Iterator[Finding]:
     wanted = expert.settings.timestep_range
+    where, own = expert.where("timestep_range"), task.timestep_range(expert.name)
     if wanted is None:
+        if own is not None:
+            text = f"is missing: {task.name}'s experts would train timesteps at which they are never used"
+            yield Finding(where, text, "remove the null; each expert has its range by the task")
         return
     low, high = wanted
-    where = expert.where("timestep_range")
     if not 0 <= low < high <= 1000:
         yield Finding(where, f"[{low}, {high}] must rise and lie within 0 and 1000", "[875, 1000]")
         return
-    own = task.timestep_range(expert.name)
     if own is not None and (high <= own[0] or low >= own[1]):
         yield Finding(
             where,

@@ -30,7 +30,7 @@ def broken_by_dataset(dataset: Dataset) -> Iterator[Finding]:
         text = "is missing: musubi would take a single frame of each clip"
         yield Finding(dataset.where("frames"), text, "data: {frames: 81}")
     if dataset.kind == "images":
-        for key in ("frames", "frame_extraction", "frame_stride", "frame_sample", "max_frames"):
+        for key in ("frames", "frame_extraction", "frame_stride", "frame_sample", "max_frames", "source_fps"):
             origin = dataset.origins.get(key)
             if origin is not None and origin.path[0] == "datasets":
                 yield Finding(str(origin), "is for clips; these are pictures", "remove it")

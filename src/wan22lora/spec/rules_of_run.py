@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from wan22lora.errors import Finding
 from wan22lora.spec.document import Document
-from wan22lora.spec.resolved import Spec
+from wan22lora.spec.resolved import Expert, Spec
 
 GLOB_CHARACTERS = "[]*?"
+CLIP_KEYS = ("frames", "frame_extraction", "frame_stride", "frame_sample", "max_frames", "source_fps")
 
 
 def broken_by_run(spec: Spec, document: Document) -> Iterator[Finding]:
@@ -30,15 +31,21 @@ def broken_by_run(spec: Spec, document: Document) -> Iterator[Finding]:
                     where = f"{document.place((key, name))} {key}.{name}"
                     yield Finding(where, f"{spec.task.name} has a single expert", "write it under train")
     if pair:
-        names = [expert.settings.output_name for expert in spec.experts]
-        if names[0] is not None and names[0] == names[1]:
-            yield Finding(spec.experts[0].where("output_name"), "is the same for both experts: one file would win", "…")
-        files = [expert.settings.checkpoint for expert in spec.experts]
+        names = [expert.settings.output_name or f"{spec.name}-{expert.name}" for expert in spec.experts]
+        if names[0] == names[1]:
+            at = next(each for each in spec.experts if each.settings.output_name is not None)
+            fix = "experts: {high: {output_name: …}, low: {output_name: …}}"
+            yield Finding(at.where("output_name"), "is the same for both experts: one file would win", fix)
+        files = [_weights(spec, expert) for expert in spec.experts]
         if files[0] is not None and files[0] == files[1]:
-            yield Finding(spec.experts[0].where("checkpoint"), "is the same file for both experts", "two files")
-        if spec.models.get("high") and spec.models.get("high") == spec.models.get("low"):
-            where = f"{document.place(('models', 'low'))} models.low"
-            yield Finding(where, "is the same file as models.high: both LoRAs would fit one expert", "two files")
+            own = next((each for each in spec.experts if each.settings.checkpoint), None)
+            if own is not None:
+                text = "is the same file for both experts: both LoRAs would fit one expert"
+                yield Finding(own.where("checkpoint"), text, "two files")
+            else:
+                where = f"{document.place(('models', 'low'))} models.low"
+                yield Finding(where, "is the same file as models.high: both LoRAs would fit one expert", "two files")
+    yield from _settings_of_clips(spec, document)
     bad = sorted(set(str(spec.folder)) & set(GLOB_CHARACTERS))
     if bad:
         yield Finding(
@@ -46,3 +53,16 @@ def broken_by_run(spec: Spec, document: Document) -> Iterator[Finding]:
             f"{spec.folder} holds {' '.join(bad)}: musubi reads its caches with a pattern and would find none (DS:508)",
             "folder: a path without [ ] * ?",
         )
+
+
+def _weights(spec: Spec, expert: Expert) -> str | None:
+    path = expert.settings.checkpoint or spec.models.get(expert.name)
+    return None if path is None else str(path)
+
+
+def _settings_of_clips(spec: Spec, document: Document) -> Iterator[Finding]:
+    if any(dataset.kind == "videos" for dataset in spec.datasets):
+        return
+    for key, value in (document.data.get("data") or {}).items():
+        if key in CLIP_KEYS and value is not None:
+            yield Finding(f"{document.place(('data', key))} data.{key}", "is for clips; this run has none", "remove it")

@@ -193,3 +193,44 @@ def test_auto_hardware_takes_the_largest_class_that_fits(tmp_path: Path, gpu_gib
     path = tmp_path / "run.yaml"
     path.write_text(SHORT)
     assert load_spec(path, gpu_memory_gib=lambda: gpu_gib).hardware == hardware
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&a\nname: x\ntrain: *a\n",
+        f"name: {'[' * 3000}{']' * 3000}\n",
+        f"{SHORT}train: {{rank: {'9' * 5000}}}\n",
+        f"{SHORT}trigger: !!int word\n",
+        f"{SHORT}trigger: !!int\n",
+        f"{SHORT}train: {{fp8_base: !!bool maybe}}\n",
+        "name: a\npreset: style\nimages: ~no.such.user/x\n",
+        'name: a\npreset: style\nimages: "a\\0b"\n',
+        f"{SHORT}train: {{lr_scheduler_power: .inf}}\n",
+        f"{SHORT}data: {{resolution: 100000000}}\n",
+    ],
+)
+def test_no_yaml_however_odd_ends_in_anything_but_a_spec_error(load: Load, text: str) -> None:
+    with pytest.raises(SpecError):
+        load(text)
+
+
+@pytest.mark.parametrize("value", ["true", '"16"', "1.5"])
+def test_only_a_whole_number_is_a_whole_number(refuse: Refuse, value: str) -> None:
+    (finding,) = refuse(f"{SHORT}train: {{rank: {value}}}\n")
+    assert "must be a whole number" in finding.message
+
+
+@pytest.mark.parametrize("value", ["yes", "1", '"true"'])
+def test_only_true_and_false_are_yes_and_no(refuse: Refuse, value: str) -> None:
+    (finding,) = refuse(f"{SHORT}train: {{fp8_base: {value}}}\n")
+    assert "must be true or false" in finding.message
+
+
+def test_a_source_without_a_value_counts_as_left_out(load: Load) -> None:
+    assert len(load("name: a\npreset: style\nimages:\ndatasets: [{images: x}]\n").datasets) == 1
+
+
+def test_relative_paths_in_a_list_of_options_start_at_run_yaml_too(load: Load, tmp_path: Path) -> None:
+    spec = load(f"{SHORT}musubi: {{train: {{base_weights: [a.safetensors, b.safetensors]}}}}\n")
+    assert spec.experts[0].options["base_weights"] == [str(tmp_path / f"{name}.safetensors") for name in "ab"]

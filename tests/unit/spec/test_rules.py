@@ -38,6 +38,20 @@ REFUSED = [
     ("data: {resolution: 970, bucket: false}", "data.resolution", "16"),
     ("task: t2v-14B\nexperts: {high: {rank: 4}}", "experts.high", "single expert"),
     ("pin: v9", "pin", "revision"),
+    ("train: {timestep_range: null}", "train.timestep_range", "never used"),
+    ("train: {lr_scheduler: polynomal}", "train.lr_scheduler", "after loading"),
+    ("train: {lr_scheduler: reduce_lr_on_plateau}", "train.lr_scheduler", "no scheduler"),
+    ("train: {lr_scheduler: cosine_with_min_lr}", "train.lr_scheduler", "lowest"),
+    ("train: {lr_scheduler: piecewise_constant}", "train.lr_scheduler", "step_rules"),
+    ("pin: article\ntrain: {lr_scheduler: rex, save_precision: null}", "train.lr_scheduler", "not at article"),
+    ("train: {optimizer: adamw8bits}", "train.optimizer", "after loading"),
+    ("train: {optimizer: radam}", "train.optimizer", "torch.optim"),
+    ("train: {optimizer: adafactor, lr_scheduler: cosine}", "train.lr_scheduler", "relative_step"),
+    ("experts: {high: {output_name: paper-low}}", "experts.high.output_name", "same"),
+    ("models: {low: a.st}\nexperts: {high: {checkpoint: a.st}}", "experts.high.checkpoint", "same file"),
+    ("data: {frames: 81}", "data.frames", "for clips"),
+    ("data: {source_fps: 24}", "data.source_fps", "for clips"),
+    ("folder: ~no.such.user/x", "folder", "home"),
 ]
 
 
