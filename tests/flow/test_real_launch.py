@@ -101,3 +101,13 @@ def test_a_checkout_at_another_revision_is_refused_with_the_command_that_mends_i
     assert done.exit_code == 4
     assert "checkout --detach 30c658c4f4b0bf05038b3346eff9670259b10fc7" in done.stderr
     assert not (musubi.path / "runs" / "paper" / "logs").exists()
+
+
+def test_files_that_only_a_training_reads_are_missed_before_anything_starts(musubi: Place) -> None:
+    with (musubi.path / "run.yaml").open("a", encoding="utf-8") as file:
+        file.write("experts: {low: {network_weights: earlier.safetensors}}\nmusubi: {train: {sample_prompts: p.txt}}\n")
+    expert(musubi.path / "wan2.2_t2v_low_noise_14B_fp16.safetensors")
+    done = musubi.wan22lora("train", "run.yaml")
+    assert done.exit_code == 4
+    assert "run.yaml:6:17 experts.low.network_weights" in done.stderr
+    assert "run.yaml:7:18 musubi.train.sample_prompts" in done.stderr

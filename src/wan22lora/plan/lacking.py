@@ -55,6 +55,13 @@ def lacking(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
             "is where the Python of musubi's environment should be, and is not",
             "wan22lora setup; or name another with WAN22LORA_MUSUBI_PYTHON",
         )
+    for expert in prepared.spec.experts:
+        if expert.settings.network_weights and not Path(expert.settings.network_weights).is_file():
+            yield Finding(expert.where("network_weights"), f"{expert.settings.network_weights} is not there")
+        for name in ("sample_prompts", "resume"):
+            given = expert.options.get(name)
+            if given and not Path(str(given)).exists():
+                yield Finding(str(expert.option_origins[name]), f"{given} is not there")
     for step in prepared.plan.steps:
         weights = prepared.weights[WEIGHTS_OF_STEP[step.id]]
         if step.fresh or arriving(prepared, step):
