@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
+from .command_line import CommandLine
 from .environment import SmallModels, find_python, make_environment, make_python, make_small_models
 
 ARTICLE = "d0a193061a23a51c90664282205d753605a641c1"
@@ -71,3 +72,16 @@ def small_models(musubi_checkout: Path, musubi_python: Path, tmp_path_factory: p
 def environment(musubi_checkout: Path, small_models: SmallModels) -> dict[str, str]:
     """The variables to give to musubi's programs."""
     return make_environment(musubi_checkout, small_models.hf_home)
+
+
+@pytest.fixture(scope="session")
+def command_line(
+    musubi_checkout: Path, musubi_python: Path, environment: dict[str, str], small_models: SmallModels
+) -> Callable[..., CommandLine]:
+    """Given a folder: the command line in it, at the default pin unless another checkout is given."""
+
+    def command_line(place: Path, checkout: Path = musubi_checkout) -> CommandLine:
+        own = environment | {"PYTHONPATH": ""}
+        return CommandLine(place, checkout, musubi_python, own, small_models.hf_home / "hub")
+
+    return command_line

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +10,7 @@ from PIL import Image
 
 from wan22lora.musubi.safetensors import read_header
 
+from .command_line import CommandLine, write_pictures
 from .environment import SmallModels
 
 RUN = """
@@ -35,60 +30,18 @@ train:
 """
 
 
-@dataclass(frozen=True)
-class Finished:
-    exit_code: int
-    output: str
-    seconds: float
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, small_models: SmallModels) -> Path:
     """A folder with six pictures in two shapes, their captions, and a run.yaml."""
     place = tmp_path_factory.mktemp("pair")
-    (place / "pictures").mkdir()
-    for index, size in enumerate([(64, 64)] * 4 + [(48, 96)] * 2):
-        Image.effect_noise(size, 80).convert("RGB").save(place / "pictures" / f"{index}.png")
-        (place / "pictures" / f"{index}.txt").write_text(f"paperworld, number {index}\n", encoding="utf-8")
+    write_pictures(place / "pictures", [(64, 64)] * 4 + [(48, 96)] * 2)
     (place / "run.yaml").write_text(RUN.format(m=small_models), encoding="utf-8")
     return place
 
 
 @pytest.fixture(scope="module")
-def wan22lora(
-    place: Path,
-    musubi_checkout: Path,
-    musubi_python: Path,
-    environment: dict[str, str],
-    small_models: SmallModels,
-) -> Callable[..., Finished]:
-    """Runs the command line as a person does, in the folder of the run; the tokenizer lies beside the weights."""
-    (place / "models").mkdir()
-    (place / "models" / "hub").symlink_to(small_models.hf_home / "hub")
-    (place / "machine.yaml").write_text("models: models\n", encoding="utf-8")
-    own = {name: value for name, value in environment.items() if not name.startswith("HF_")}
-
-    def run(*argv: str) -> Finished:
-        started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "wan22lora", *argv],
-            cwd=place,
-            env={
-                **own,
-                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                "WAN22LORA_MUSUBI": str(musubi_checkout),
-                "WAN22LORA_MUSUBI_PYTHON": str(musubi_python),
-                "WAN22LORA_MACHINE": str(place / "machine.yaml"),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout, time.monotonic() - started)
-
-    return run
+def wan22lora(place: Path, command_line: Callable[..., CommandLine]) -> CommandLine:
+    return command_line(place)
 
 
 def caches(place: Path) -> dict[str, tuple[int, int]]:
@@ -96,9 +49,8 @@ def caches(place: Path) -> dict[str, tuple[int, int]]:
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 
 
-def test_a_run_yaml_becomes_a_pair_of_loras(place: Path, wan22lora: Callable[..., Finished]) -> None:
-    planned = wan22lora("train", "run.yaml", "--dry-run")
-    predicted = [int(steps) for steps in re.findall(r"# train-\w+: (\d+) optimizer steps", planned.output)]
+def test_a_run_yaml_becomes_a_pair_of_loras(place: Path, wan22lora: CommandLine) -> None:
+    predicted = wan22lora.predicted_steps()
     trained = wan22lora("train", "run.yaml")
     assert trained.exit_code == 0, trained.output
     output = place / "runs" / "paper" / "output"
@@ -110,14 +62,14 @@ def test_a_run_yaml_becomes_a_pair_of_loras(place: Path, wan22lora: Callable[...
         assert (output / f"paper-{expert}-000001.safetensors").is_file()
 
 
-def test_a_second_train_runs_nothing_and_says_so_quickly(wan22lora: Callable[..., Finished]) -> None:
+def test_a_second_train_runs_nothing_and_says_so_quickly(wan22lora: CommandLine) -> None:
     again = wan22lora("train", "run.yaml")
     assert again.exit_code == 0
     assert "nothing to do" in again.output
     assert again.seconds < 2
 
 
-def test_an_edited_caption_is_encoded_alone(place: Path, wan22lora: Callable[..., Finished]) -> None:
+def test_an_edited_caption_is_encoded_alone(place: Path, wan22lora: CommandLine) -> None:
     before = caches(place)
     (place / "pictures" / "3.txt").write_text("paperworld, number three\n", encoding="utf-8")
     done = wan22lora("cache", "run.yaml", "--only-text")
@@ -129,7 +81,7 @@ def test_an_edited_caption_is_encoded_alone(place: Path, wan22lora: Callable[...
 
 
 def test_a_replaced_picture_is_encoded_alone_and_a_removed_one_leaves_the_cache(
-    place: Path, wan22lora: Callable[..., Finished]
+    place: Path, wan22lora: CommandLine
 ) -> None:
     before = caches(place)
     Image.effect_noise((64, 64), 20).convert("RGB").save(place / "pictures" / "0.png")
