@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from wan22lora.errors import Finding, SpecError
-from wan22lora.musubi.pins import DEFAULT, Pin, pin_named
+from wan22lora.musubi.pins import ARTICLE, DEFAULT, Pin, pin_named
 from wan22lora.spec.document import Document, KeyPath, dotted, in_file_order, parse_document, read_document
+from wan22lora.spec.extension import ValidationSettings
 from wan22lora.spec.layers import Layer, Origin, Settings
 from wan22lora.spec.model import DatasetSettings, RunFile, TrainSettings
 from wan22lora.spec.paths import ImpossiblePathError, UnknownVariableError, resolve_path
@@ -99,12 +100,17 @@ class _Loader:
             if self.run_file.folder
             else resolve_path(f"runs/{self.run_file.name}", base)
         )
+        pin = self._pin()
         spec = Spec(
             file=Path(self.path).absolute(),
             name=self.run_file.name,
             folder=folder.with_name(folder.name + self.folder_suffix),
             task=task,
-            pin=self._pin(),
+            pin=pin,
+            trainer=self.top.values.get("trainer", "plain" if pin is ARTICLE else "extension"),
+            stop_grace=float(self.top.values.get("stop_grace", 30)),
+            on_oom=self.top.values.get("on_oom", "stop"),
+            validation=self._validation(),
             trigger=self.run_file.trigger,
             preset=self.run_file.preset,
             hardware=self.hardware,
@@ -121,6 +127,10 @@ class _Loader:
         if errors:
             raise SpecError(f"{self.document.file} cannot be used", findings=in_file_order(found))
         return _with_notes(spec, found)
+
+    def _validation(self) -> ValidationSettings | None:
+        given = self.top.values.get("validation")
+        return None if given is None else ValidationSettings.model_validate(given)
 
     def _pin(self) -> Pin:
         try:

@@ -6,58 +6,26 @@ checked on the sum by rules.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ConfigDict, Field, Strict, StringConstraints
 
+from wan22lora.spec.extension import EmaSettings, PreservationSettings, StateSettings, ValidationSettings
+from wan22lora.spec.keys import (
+    Argument,
+    Count,
+    Keys,
+    NotNegative,
+    OptionValue,
+    PathText,
+    Percentage,
+    Positive,
+    Scalar,
+    Side,
+)
 from wan22lora.spec.tasks import TaskName
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-Positive = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)]
-NotNegative = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0)]
-Side = Annotated[int, Field(le=8192)]
-PathText = Annotated[str, StringConstraints(min_length=1)]
-Scalar = bool | int | float | str
-Argument = Scalar | list[Scalar]
-Count = Annotated[int, Strict(), Field(ge=0)] | Annotated[float, Strict(), Field(ge=0)]
-Percentage = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?%$")]
-OptionValue = bool | int | float | str | list[int | float | str]
-
-
-class Keys(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=False, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _as_the_json_schema_reads_it(cls, value: Any, info: ValidationInfo) -> Any:
-        """pydantic takes true for 1, "16" for 16 and yes for true; editors that check by the JSON schema do not."""
-        kinds = set(_kinds(cls.model_fields[info.field_name or ""].annotation))
-        if bool in kinds and not kinds & {int, float, str} and not isinstance(value, bool | None):
-            raise PydanticCustomError("bool_type", "Input should be true or false")
-        if kinds & {int, float} and (
-            (isinstance(value, bool) and bool not in kinds) or (isinstance(value, str) and str not in kinds)
-        ):
-            wanted = "a number" if float in kinds else "a whole number"
-            raise PydanticCustomError("number_type", f"Input should be {wanted}")
-        return value
-
-
-def _kinds(annotation: Any) -> Iterator[type]:
-    """The plain types that a field's annotation allows; words of a Literal count as str."""
-    if get_origin(annotation) is Literal:
-        yield str
-    elif get_origin(annotation) is Annotated:
-        yield from _kinds(get_args(annotation)[0])
-    elif get_origin(annotation) in (Union, UnionType):
-        for part in get_args(annotation):
-            yield from _kinds(part)
-    elif isinstance(annotation, type):
-        yield annotation
 
 
 class MemorySettings(Keys):
@@ -141,7 +109,8 @@ class TrainSettings(MemorySettings):
     keep_last_steps: int | None = Field(None, ge=1)
     """Keep the checkpoints of the last so many steps, delete older ones."""
     save_state: bool | None = None
-    """Write the optimizer's state with every checkpoint (about 0.9 GB each at rank 16)."""
+    """Write musubi's own state with every checkpoint (about 0.9 GB each at rank 16), for other programs. A training
+    that was interrupted continues without it."""
     save_precision: Literal["fp32", "fp16", "bf16"] | None = None
     """The LoRA file's number format; fp32 files are twice as large. The article's pin always takes the weights' own."""
 
@@ -155,6 +124,16 @@ class TrainSettings(MemorySettings):
     """Who computes attention. sdpa is part of torch; the others are packages of musubi's environment."""
     data_loader_workers: int | None = Field(None, ge=0)
     """Processes that read the caches ahead (musubi's own default is 8)."""
+
+    preservation: PreservationSettings | None = None
+    """Keep the model's idea of the class that the trigger belongs to, for example `{class: person}`: what it shows for
+    `a person` must not drift (differential output preservation). Needs `trigger`."""
+    ema: EmaSettings | None = None
+    """Save a moving average of the LoRA beside each checkpoint, for example `{decay: 0.999}`."""
+    states: StateSettings | None = None
+    """How often the training saves what it needs to continue to the bit after a stop, a crash or a power cut."""
+    max_nan_steps: int | None = Field(None, ge=1)
+    """Steps in a row whose loss is no number, after which the training stops (3 when left out)."""
 
     checkpoint: PathText | None = None
     """The expert's weights, when they are not those under `models:`."""
@@ -265,6 +244,17 @@ class Partial(Keys):
     """t2v-A14B and i2v-A14B train a pair of experts, t2v-14B the one model of Wan 2.1."""
     pin: str | None = None
     """The revision of musubi-tuner: v0.3.4 (default) or article."""
+    trainer: Literal["extension", "plain"] | None = None
+    """What trains. `extension` (default at v0.3.4) runs musubi's models, data and optimizers in a loop of its own,
+    which continues to the bit, stops cleanly and preserves. `plain` is musubi's own program, as always at article."""
+    stop_grace: Annotated[float, Field(gt=0)] | None = None
+    """Seconds that a training may take to end its step and save its state when it is stopped (30 when left out)."""
+    on_oom: Literal["stop", "retry"] | None = None
+    """When the GPU's memory does not suffice in the first steps: `stop` (default) and name the next memory setting to
+    try, or `retry` with it."""
+    validation: ValidationSettings | None = None
+    """Keep some items out of the training and measure the loss on them, for example `{hold_out: 3}`, so that
+    overfitting shows."""
     data: DataSettings | None = None
     """Settings of all datasets."""
     models: ModelSettings | None = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wan22lora.errors import Finding
 from wan22lora.musubi.pins import Pin
+from wan22lora.spec.extension import ValidationSettings
 from wan22lora.spec.layers import Origin
 from wan22lora.spec.model import DatasetSettings, TrainSettings
 from wan22lora.spec.tasks import ExpertName, Task
@@ -78,6 +79,12 @@ class Spec:
     folder: Path
     task: Task
     pin: Pin
+    trainer: Literal["extension", "plain"]
+    """extension: wan22lora's own loop inside musubi's Python; plain: musubi's program."""
+    stop_grace: float
+    """Seconds that a training may take to save its state when it is stopped."""
+    on_oom: Literal["stop", "retry"]
+    validation: ValidationSettings | None
     trigger: str | None
     preset: str | None
     hardware: str
