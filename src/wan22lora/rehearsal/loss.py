@@ -15,13 +15,16 @@ class LossCurve:
     """Seeded by `--seed` and the timestep range: the same command gives the same losses."""
 
     def __init__(self, args: Namespace) -> None:
-        self._random = random.Random(f"{args.seed}/{args.min_timestep}/{args.max_timestep}")
+        self._seed = f"{args.seed}/{args.min_timestep}/{args.max_timestep}"
         self._start, self._end = _HIGH if (args.min_timestep or 0) >= 500 else _LOW
 
-    def at(self, progress: float) -> float:
-        """One draw at `progress` from 0 to 1 of the training."""
-        level = self._end + (self._start - self._end) * math.exp(-5 * progress)
-        return level * self._random.lognormvariate(0, 0.35)
+    def at(self, progress: float, batch: int) -> float:
+        """The loss of a batch, counted over all epochs, at `progress` from 0 to 1 of the training."""
+        return self.level(progress) * random.Random(f"{self._seed}/{batch}").lognormvariate(0, 0.35)
+
+    def level(self, progress: float) -> float:
+        """What the losses are spread around."""
+        return self._end + (self._start - self._end) * math.exp(-5 * progress)
 
 
 class LossRecorder:

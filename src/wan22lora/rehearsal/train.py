@@ -10,12 +10,13 @@ import math
 import os
 import random
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from wan22lora.rehearsal.checkpoints import Checkpoints
 from wan22lora.rehearsal.contents import open_datasets
 from wan22lora.rehearsal.dataset_toml import Dataset
 from wan22lora.rehearsal.metadata import Size, training_metadata
+from wan22lora.rehearsal.prepared import Prepared
 from wan22lora.rehearsal.refusals import (
     check_arguments,
     check_data_loader,
@@ -33,16 +34,38 @@ from wan22lora.rehearsal.training_loop import TrainingLoop
 
 def train(args: Namespace, session: Session) -> None:
     """Raises what musubi-tuner raises, where it does."""
+    prepared = prepare(args, session)
+    if prepared is None:
+        return
+    _announce_training(prepared)
+    metadata = training_metadata(args, prepared.datasets, prepared.size, prepared.optimizer, session.pin)
+    checkpoints = Checkpoints(args, session, metadata, save_dtype(args, prepared.dit_dtype, session))
+    TrainingLoop(prepared, checkpoints).run()
+
+
+def prepare(
+    args: Namespace,
+    session: Session,
+    *,
+    held_out: frozenset[str] = frozenset(),
+    on_loaded: Callable[[str], None] = lambda _: None,
+) -> Prepared | None:
+    """Everything before the first step; None where nothing is to be trained (`--show_timesteps`).
+
+    `held_out` names items (the cache folder's name, a slash, the stem) that are not trained; `on_loaded` gets the dtype
+    of the loaded DiT. Raises what musubi-tuner raises, where it does.
+    """
     console = session.console
     dit_dtype = check_arguments(args, session)
     if args.show_timesteps:
-        return
+        return None
     args.seed = random.randint(0, 2**32) if args.seed is None else args.seed
     datasets = open_datasets(args, session.pin, console, "trainer")
-    batches, items = _prepare(datasets, session)
+    batches, items = _prepare(datasets, session, held_out)
     _start_accelerator(args, dit_dtype, session)
     _prepare_sampling(args, session)
     _load_dit(args, session)
+    on_loaded(dit_dtype)
     console.print(f"import network module: {args.network_module}")
     check_network(args, session)
     console.print("prepare optimizer, data loader etc.")
@@ -58,14 +81,18 @@ def train(args: Namespace, session: Session) -> None:
     check_resume(args, session)
     per_epoch = math.ceil(len(batches) / args.gradient_accumulation_steps)
     size = Size(items, len(batches), math.ceil(args.max_train_steps / per_epoch))
-    _announce_training(args, datasets, size, session)
-    metadata = training_metadata(args, datasets, size, optimizer, session.pin)
-    checkpoints = Checkpoints(args, session, metadata, _save_dtype(args, dit_dtype, session))
-    TrainingLoop(args, session, batches, size, checkpoints, len(datasets)).run(dit_dtype)
+    return Prepared(args, session, datasets, batches, size, optimizer, dit_dtype)
 
 
-def _prepare(datasets: Sequence[Dataset], session: Session) -> tuple[list[Batch], int]:
-    prepared = [prepare_for_training(dataset, session) for dataset in datasets]
+def save_dtype(args: Namespace, dit_dtype: str, session: Session) -> str:
+    """float32 unless asked otherwise; at d0a1930 the DiT's dtype (hv_train_network.py:1875)."""
+    if session.pin == "article":
+        return dit_dtype
+    return dtype_named(args.save_precision or "float32")
+
+
+def _prepare(datasets: Sequence[Dataset], session: Session, held_out: frozenset[str]) -> tuple[list[Batch], int]:
+    prepared = [prepare_for_training(dataset, session, held_out) for dataset in datasets]
     items = sum(count for _, count in prepared)
     if items == 0:
         hint = ". Please ensure that the latent/Text Encoder cache has been created beforehand."
@@ -110,8 +137,9 @@ def _load_dit(args: Namespace, session: Session) -> None:
     session.console.info("model", f"Loaded DiT model from {args.dit}, info=<All keys matched successfully>")
 
 
-def _announce_training(args: Namespace, datasets: Sequence[Dataset], size: Size, session: Session) -> None:
-    sizes = ", ".join(str(dataset.source.batch_size) for dataset in datasets)
+def _announce_training(prepared: Prepared) -> None:
+    args, size, session = prepared.args, prepared.size, prepared.session
+    sizes = ", ".join(str(dataset.source.batch_size) for dataset in prepared.datasets)
     for line in (
         "running training / 学習開始",
         f"  num train items / 学習画像、動画数: {size.items}",
@@ -125,10 +153,3 @@ def _announce_training(args: Namespace, datasets: Sequence[Dataset], size: Size,
     session.console.info("trainer", f"set DiT model name for metadata: {args.dit}")
     if args.vae is not None:
         session.console.info("trainer", f"set VAE model name for metadata: {args.vae}")
-
-
-def _save_dtype(args: Namespace, dit_dtype: str, session: Session) -> str:
-    """float32 unless asked otherwise; at d0a1930 the DiT's dtype (hv_train_network.py:1875)."""
-    if session.pin == "article":
-        return dit_dtype
-    return dtype_named(args.save_precision or "float32")

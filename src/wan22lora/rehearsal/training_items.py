@@ -26,13 +26,21 @@ class Cached:
 
     latents: Path
     text: Path
+    stem: str
+
+    @property
+    def name(self) -> str:
+        """As a run's held-out.txt names it."""
+        return f"{self.latents.parent.name}/{self.stem}"
 
 
 Batch = list[Cached]
 BucketKey = tuple[Any, ...]
 
 
-def prepare_for_training(dataset: Dataset, session: Session) -> tuple[list[Batch], int]:
+def prepare_for_training(
+    dataset: Dataset, session: Session, held_out: frozenset[str] = frozenset()
+) -> tuple[list[Batch], int]:
     """The batches of one epoch and the number of items with repeats. Raises ValueError for a foreign file's name."""
     buckets: dict[BucketKey, Batch] = {}
     for path in cache_files(dataset.source.cache, "_wan"):
@@ -44,8 +52,11 @@ def prepare_for_training(dataset: Dataset, session: Session) -> tuple[list[Batch
         if not text.exists():
             session.console.warning("dataset", f"Text encoder output cache file not found: {text}")
             continue
+        item = Cached(path, text, stem)
+        if item.name in held_out:
+            continue
         key = (*size, *_rest_of_key(tokens, dataset))
-        buckets.setdefault(key, []).extend([Cached(path, text)] * dataset.source.repeats)
+        buckets.setdefault(key, []).extend([item] * dataset.source.repeats)
     buckets = {key: buckets[key] for key in sorted(buckets)}
     batches = list(_batches(buckets, dataset.source.batch_size))
     for key, items in buckets.items():

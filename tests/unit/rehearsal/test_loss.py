@@ -27,7 +27,7 @@ def test_the_average_never_recovers_from_nan() -> None:
 
 def test_each_expert_has_its_own_curve_and_it_falls() -> None:
     high, low = (LossCurve(Namespace(seed=5, min_timestep=lowest, max_timestep=None)) for lowest in (875, None))
-    losses = [[curve.at(step / 2000) for step in range(2000)] for curve in (high, low)]
+    losses = [[curve.at(step / 2000, step) for step in range(2000)] for curve in (high, low)]
     for values in losses:
         assert sum(values[-500:]) < sum(values[:500])
     assert sum(losses[0]) > sum(losses[1])
