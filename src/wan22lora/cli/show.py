@@ -63,9 +63,9 @@ def _facts(prepared: Prepared) -> Iterator[str]:
     yield f"# {spec.name}: {spec.task.name}, {choices}"
     if prepared.plan.rehearsal:
         yield "# REHEARSAL: stand-ins play musubi's programs; nothing is trained."
-    for scan in prepared.scans:
+    for scan, trained in zip(prepared.scans, prepared.trained, strict=True):
         source = scan.source
-        loads = bucket_loads(scan)
+        loads = bucket_loads(trained)
         repeats = f", repeated {source.repeats} times" if source.repeats > 1 else ""
         plural = "" if len(scan.items) == 1 else "s"
         yield f"# {source.place}: {len(scan.items)} {source.noun}{plural}{repeats}"
@@ -73,6 +73,9 @@ def _facts(prepared: Prepared) -> Iterator[str]:
             width, height, *frames = load.bucket
             shape = f"{width}×{height}" + (f", {frames[0]} frames" if frames else "")
             yield f"#   bucket {shape}: {load.count} in {load.batches} batches"
+    if prepared.held_out:
+        names = ", ".join(item.path.name for item in prepared.held_out.items(prepared.scans))
+        yield f"# held out for the validation: {names}"
     yield f"# {prepared.batches_per_epoch} batches an epoch"
     for step in prepared.plan.steps:
         if step.predicted_steps is not None:

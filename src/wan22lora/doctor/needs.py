@@ -136,7 +136,7 @@ def _outputs(run: Run, expert: Expert) -> Iterator[Need]:
     # At the article's pin a LoRA is saved in the weights' own format (hv_train_network.py:1875).
     precision = settings.save_precision or ("fp32" if run.spec.pin.name == "v0.3.4" else settings.mixed_precision)
     each = numbers * (2 if precision in ("fp16", "bf16") else 4)
-    batches = batches_per_epoch(run.scans)
+    batches = run.prepared.batches_per_epoch if run.prepared else batches_per_epoch(run.scans)
     steps = total_steps(batches, accumulation=accumulation, epochs=settings.epochs, steps=settings.steps)
     epochs = settings.epochs or epochs_of(batches, steps, accumulation)
     files = saved(expert.step, epochs=epochs, steps=steps, saving=_saving(expert))

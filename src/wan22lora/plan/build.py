@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,10 @@ from wan22lora.musubi.options import (
 from wan22lora.musubi.programs import ACCELERATE_CONFIG, CACHE_LATENTS, CACHE_TEXT, TRAIN, Programs
 from wan22lora.plan.agreement import disagreements
 from wan22lora.plan.caches import CacheState, Manifest, cache_state, latents_keys, text_keys
+from wan22lora.plan.class_captions import captions_file, class_captions
 from wan22lora.plan.contents import Contents
+from wan22lora.plan.held_out import HELD_OUT_FILE, HeldOut, hold_out
+from wan22lora.plan.learned import learned_from
 from wan22lora.plan.memory import memory_notes
 from wan22lora.plan.model import Plan, PlannedFile, Step, StepId
 from wan22lora.plan.options_check import contract_findings, doubled
@@ -59,6 +62,12 @@ class Prepared:
     dataset_findings: tuple[Finding, ...]
     """What is wrong with pictures, clips and captions; errors among them stop a run, not a dry run."""
     batches_per_epoch: int
+    held_out: HeldOut
+
+    @property
+    def trained(self) -> tuple[Scan, ...]:
+        """The datasets without the items that are held out."""
+        return self.held_out.left_of(self.scans)
 
 
 def prepare(
@@ -87,8 +96,12 @@ class _Builder:
         self.contract: Contract = load_contract(spec.pin)
         self.weights = weights_of(spec, machine)
         self.scans = tuple(scan(source) for source in sources(spec))
+        self.classes = class_captions(spec, self.scans)
+        self.held_out = hold_out(spec.validation.hold_out, self.scans) if spec.validation else HeldOut()
+        self.trained = self.held_out.left_of(self.scans)
         self.contents = Contents(history.manifest.contents)
         self.dataset_config = spec.folder / "dataset.toml"
+        self.text_config = spec.folder / "dataset-text.toml" if self.classes else self.dataset_config
         self.accelerate_config = spec.folder / "accelerate.yaml"
         self.findings: list[Finding] = []
 
@@ -96,19 +109,16 @@ class _Builder:
         self.findings += weights_findings(self.spec, self.weights)
         latents_step, latents = self._cache_latents()
         text_step, text = self._cache_text()
-        trainings = [self._train(expert, (latents, text)) for expert in self.spec.experts]
+        caches = (latents, text)
+        trainings = [self._train(expert, learned_from(expert, self.trained, caches)) for expert in self.spec.experts]
         if self.findings:
             raise SpecError(
                 f"{self.spec.file.name} cannot be used", findings=in_file_order(dict.fromkeys(self.findings))
             )
-        toml = dataset_toml(scan.source for scan in self.scans)
         plan = Plan(
             name=self.spec.name,
             folder=self.spec.folder,
-            files=(
-                PlannedFile(self.dataset_config, toml),
-                PlannedFile(self.accelerate_config, ACCELERATE_CONFIG),
-            ),
+            files=tuple(self._files()),
             steps=(latents_step, text_step, *trainings),
             rehearsal=self.rehearsal,
             notes=(*self.spec.notes, *dict.fromkeys(memory_notes(self.spec, self.scans, self.weights))),
@@ -125,11 +135,21 @@ class _Builder:
                 *disagreements(self.spec, self.scans),
             ),
             batches_per_epoch=self.batches,
+            held_out=self.held_out,
         )
 
     @property
     def batches(self) -> int:
-        return batches_per_epoch(self.scans)
+        return batches_per_epoch(self.trained)
+
+    def _files(self) -> Iterator[PlannedFile]:
+        yield PlannedFile(self.dataset_config, dataset_toml(scan.source for scan in self.scans))
+        if self.classes:
+            yield PlannedFile(self.text_config, dataset_toml(scan.source for scan in (*self.scans, *self.classes)))
+            yield from map(captions_file, self.classes)
+        if self.held_out:
+            yield PlannedFile(self.spec.folder / HELD_OUT_FILE, self.held_out.file())
+        yield PlannedFile(self.accelerate_config, ACCELERATE_CONFIG)
 
     def _cache_latents(self) -> tuple[Step, CacheState]:
         vae, task = self.weights["vae"], self.spec.task
@@ -156,11 +176,11 @@ class _Builder:
         given = self.spec.cache_text
         self.findings += doubled(given.values, given.origins)
         options = [
-            *cache_text_options(dataset_config=self.dataset_config, t5=t5.path),
+            *cache_text_options(dataset_config=self.text_config, t5=t5.path),
             *further_options(given.values),
         ]
         self.findings += contract_findings(self.contract, CACHE_TEXT, options, given)
-        keys = text_keys(self.scans, {"t5": t5.identity, **self._common(given.values)})
+        keys = text_keys((*self.scans, *self.classes), {"t5": t5.identity, **self._common(given.values)})
         state = self._state("text", keys)
         return self._cache_step("cache-text", CACHE_TEXT, options, state), state
 

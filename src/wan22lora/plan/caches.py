@@ -18,6 +18,7 @@ from wan22lora.dataset.latents import latents_of, text_file
 from wan22lora.dataset.scan import Scan
 from wan22lora.files import read_json, write_json
 from wan22lora.musubi.safetensors import Header, NotSafetensors, read_header
+from wan22lora.plan.class_captions import FOLDER_PREFIX
 from wan22lora.plan.contents import Contents, Stamp
 
 CacheKind = Literal["latents", "text"]
@@ -89,7 +90,7 @@ def latents_keys(scans: Iterable[Scan], contents: Contents, common: Key) -> dict
 
 
 def text_keys(scans: Iterable[Scan], common: Key) -> dict[Path, Key]:
-    """Every caption's cache file and what it depends on."""
+    """Every caption's cache file and what it depends on; class captions come as datasets of their own."""
     return {
         scan.source.cache / text_file(item): {"caption": item.caption, **common}
         for scan in scans
@@ -106,7 +107,7 @@ def cache_state(
     force: bool = False,
 ) -> CacheState:
     """Compares what must be there with what is there. Reads headers only."""
-    folders = tuple(folders)
+    folders = tuple(_with_class_folders(folders) if kind == "text" else folders)
     on_disk = set(_files(kind, folders))
     reasons: Counter[str] = Counter()
     missing: list[Path] = []
@@ -127,6 +128,14 @@ def cache_state(
     )
 
 
+def _with_class_folders(folders: Iterable[Path]) -> Iterator[Path]:
+    """The folders of class captions too, also of classes that are no longer preserved."""
+    for folder in folders:
+        yield folder
+        if folder.is_dir():
+            yield from sorted(path for path in folder.iterdir() if path.name.startswith(FOLDER_PREFIX))
+
+
 def _files(kind: CacheKind, folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
         if folder.is_dir():
@@ -137,7 +146,7 @@ def _reason(path: Path, key: Key, manifest: Manifest, on_disk: set[Path]) -> str
     """Why the file must be encoded; empty when it is current."""
     if path not in on_disk:
         return "not encoded yet"
-    recorded = manifest.files.get(_name(path))
+    recorded = manifest.files.get(record_name(path))
     if recorded is None:
         return "left by a stopped caching"
     for part in {**recorded, **key}:
@@ -174,7 +183,7 @@ def begin(state: CacheState, cache: Path) -> None:
     taken for what an earlier caching made. Run with the run folder locked.
     """
     again = {*state.missing, *state.outdated}
-    names = {_name(path) for path in again}
+    names = {record_name(path) for path in again}
     manifest = read_manifest(cache)
     if not names.isdisjoint(manifest.files):
         kept = {name: key for name, key in manifest.files.items() if name not in names}
@@ -186,7 +195,8 @@ def begin(state: CacheState, cache: Path) -> None:
 def drop_overtaken(state: CacheState, scans: Iterable[Scan], contents: Contents) -> list[Path]:
     """After the step: removes the files just encoded from something else than was planned, and returns what they show.
 
-    A picture is known by its size and times; a caption by the cache file's own metadata.
+    A picture is known by its size and times; a caption by the cache file's own metadata. Class captions are encoded
+    from a file of the plan, so nothing overtakes them.
     """
     encoded = set(state.missing)
     overtaken: list[Path] = []
@@ -231,14 +241,18 @@ def settle(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
             path.unlink(missing_ok=True)
             broken.append(path)
         else:
-            files[_name(path)] = dict(key)
+            files[record_name(path)] = dict(key)
     cache.mkdir(parents=True, exist_ok=True)
     write_json(manifest_path(cache), {"files": files, "contents": {**manifest.contents, **contents.seen}})
     return broken
 
 
-def _name(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+def record_name(path: Path) -> str:
+    """What tells a cache file from every other of the run: `0/a_wan_te.safetensors`, or with its class's folder
+    `0/class-1a2b3c4d/a_wan_te.safetensors`.
+    """
+    folders = 2 if path.parent.name.startswith(FOLDER_PREFIX) else 1
+    return "/".join(path.parts[-1 - folders :])
 
 
 def _kind(name: str) -> CacheKind:

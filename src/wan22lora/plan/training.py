@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wan22lora.musubi.options import Option
 from wan22lora.musubi.safetensors import NotSafetensors, read_header
-from wan22lora.plan.caches import CacheState
+from wan22lora.plan.caches import CacheState, record_name
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -33,7 +33,7 @@ def training_key(
         f"--{option.name}": " ".join(option.values) or "on" for option in options if option.name not in WITHOUT_EFFECT
     }
     made_from = sorted(
-        f"{path.parent.name}/{path.name} {part} {value}"
+        f"{record_name(path)} {part} {value}"
         for state in caches
         for path, parts in state.expected.items()
         for part, value in parts.items()

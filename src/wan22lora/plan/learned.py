@@ -1,0 +1,35 @@
+"""Which of a run's caches one training learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wan22lora.dataset.latents import latents_of, text_file
+from wan22lora.dataset.scan import Scan
+from wan22lora.plan.caches import CacheState
+from wan22lora.plan.class_captions import class_folder, class_of
+from wan22lora.spec.resolved import Expert
+
+
+def learned_from(expert: Expert, trained: Iterable[Scan], caches: Sequence[CacheState]) -> tuple[CacheState, ...]:
+    """The caches without what is held out, and without the captions of classes that this expert does not preserve.
+
+    `trained` are the datasets without the items that are held out.
+    """
+    files = frozenset(_files(trained, class_of(expert)))
+    return tuple(
+        replace(state, expected={path: key for path, key in state.expected.items() if path in files})
+        for state in caches
+    )
+
+
+def _files(trained: Iterable[Scan], class_: str | None) -> Iterator[Path]:
+    for scan in trained:
+        cache = scan.source.cache
+        for item in scan.items:
+            yield from (cache / latents.file for latents in latents_of(item, scan.source))
+            yield cache / text_file(item)
+            if class_ is not None:
+                yield cache / class_folder(class_) / text_file(item)
