@@ -56,6 +56,10 @@ class Origin:
     def place(self) -> Place:
         return self.layer.document.place(self.path)
 
+    def inside(self, *keys: str) -> Origin:
+        """A key within the value, which is a mapping."""
+        return Origin(self.layer, (*self.path, *keys))
+
     def __str__(self) -> str:
         return f"{self.place} {dotted(self.path)}"
 

@@ -120,6 +120,7 @@ class _Loader:
             experts=tuple(self._expert(task, name) for name in task.experts),
             cache_latents=self._step_options("cache-latents"),
             cache_text=self._step_options("cache-text"),
+            origins=self.top.origins,
             notes=tuple(self.notes),
         )
         found = [*self.findings, *broken_rules(spec, self.document)]

@@ -126,12 +126,14 @@ class TrainSettings(MemorySettings):
     """Processes that read the caches ahead (musubi's own default is 8)."""
 
     preservation: PreservationSettings | None = None
-    """Keep the model's idea of the class that the trigger belongs to, for example `{class: person}`: what it shows for
-    `a person` must not drift (differential output preservation). Needs `trigger`."""
+    """Keeps what the model makes of the trigger's class. With `{class: person}`, captions in which `person` takes the
+    trigger's place go on giving what they gave before the training (differential output preservation). Needs
+    `trigger`."""
     ema: EmaSettings | None = None
-    """Save a moving average of the LoRA beside each checkpoint, for example `{decay: 0.999}`."""
+    """Saves a moving average of the LoRA beside each checkpoint. For example `{decay: 0.999}`."""
     states: StateSettings | None = None
-    """How often the training saves what it needs to continue to the bit after a stop, a crash or a power cut."""
+    """How often the training saves all that it needs to continue. After a stop, a crash or a power cut it goes on as
+    if nothing had happened, to the bit."""
     max_nan_steps: int | None = Field(None, ge=1)
     """Steps in a row whose loss is no number, after which the training stops (3 when left out)."""
 
@@ -253,8 +255,8 @@ class Partial(Keys):
     """When the GPU's memory does not suffice in the first steps: `stop` (default) and name the next memory setting to
     try, or `retry` with it."""
     validation: ValidationSettings | None = None
-    """Keep some items out of the training and measure the loss on them, for example `{hold_out: 3}`, so that
-    overfitting shows."""
+    """Keeps some items out of the training and measures the loss on them, so that overfitting shows. For example
+    `{hold_out: 3}`."""
     data: DataSettings | None = None
     """Settings of all datasets."""
     models: ModelSettings | None = None

@@ -25,10 +25,10 @@ class Resolved:
     prefix: str
     """`train`, `experts.high`, `data`, …: the key path a person would write such a key under."""
 
-    def where(self, key: str) -> str:
-        """`run.yaml:12:7 train.learning_rate` for a key."""
+    def where(self, key: str, *inside: str) -> str:
+        """`run.yaml:12:7 train.learning_rate` for a key, or for one inside its mapping."""
         if key in self.origins:
-            return str(self.origins[key])
+            return str(self.origins[key].inside(*inside))
         return f"{self.fallback} {self.prefix}.{key}"
 
     def from_preset_that_reproduces(self, key: str) -> str | None:
@@ -45,6 +45,10 @@ class Expert(Resolved):
     options: Mapping[str, Any]
     """musubi options without a key of their own."""
     option_origins: Mapping[str, Origin]
+
+    def where_option(self, name: str) -> str:
+        """`run.yaml:14:5 musubi.train.resume` for an option without a key of its own."""
+        return str(self.option_origins[name]) if name in self.option_origins else f"musubi.{name}"
 
     @property
     def step(self) -> str:
@@ -95,5 +99,11 @@ class Spec:
     experts: tuple[Expert, ...]
     cache_latents: StepOptions
     cache_text: StepOptions
+    origins: Mapping[str, Origin]
+    """Where each key at the top was written."""
     notes: tuple[Finding, ...]
     """Warnings, for the plan to show."""
+
+    def where(self, key: str) -> str:
+        """`run.yaml:4:1 validation` for a key at the top; the head of the file for one that nobody wrote."""
+        return str(self.origins[key]) if key in self.origins else f"{self.file.name}:1:1 {key}"

@@ -13,6 +13,7 @@ from wan22lora.spec.resolved import Expert, Spec
 from wan22lora.spec.rules_of_dataset import broken_by_dataset
 from wan22lora.spec.rules_of_run import broken_by_run
 from wan22lora.spec.rules_of_schedule import broken_by_schedule
+from wan22lora.spec.rules_of_trainer import broken_by_trainer
 from wan22lora.spec.tasks import Task
 
 
@@ -27,6 +28,7 @@ def broken_rules(spec: Spec, document: Document) -> list[Finding]:
     for dataset in spec.datasets:
         found.extend(broken_by_dataset(dataset))
     found.extend(broken_by_run(spec, document))
+    found.extend(broken_by_trainer(spec))
     return list(dict.fromkeys(found))
 
 
@@ -123,14 +125,11 @@ def _options(expert: Expert) -> Iterator[Finding]:
         "show_timesteps": "shows a chart and trains nothing",
     }
     for name, value in expert.options.items():
-        where = str(expert.option_origins[name]) if name in expert.option_origins else f"musubi.{name}"
+        where = expert.where_option(name)
         if name in refused and value not in (None, False):
             yield Finding(where, refused[name], "remove it")
         elif name in ("sample_every_n_steps", "sample_every_n_epochs") and value == 0:
             yield Finding(where, "0 stops musubi with a division by zero", "remove it")
-        elif name == "resume" and value:
-            text = "musubi restores weights and optimizer, but counts, names and schedule start again at 0 (TB:1922)"
-            yield Finding(where, text, level="warning")
         elif name == "block_swap_h2d_only" and value and not expert.settings.gradient_checkpointing:
             yield Finding(where, "needs gradient_checkpointing", "train.gradient_checkpointing: true")
         elif name == "persistent_data_loader_workers" and value and expert.settings.data_loader_workers == 0:

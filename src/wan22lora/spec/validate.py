@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
@@ -117,6 +118,7 @@ def _sentence(item: Any) -> str:
     if item["type"] == "string_pattern_mismatch":
         return "has characters that cannot be part of it"
     text = text.removeprefix("Input should be ").removeprefix("Value error, ")
+    text = re.sub(r"a valid dictionary or instance of \w+", "keys and values", text)
     for technical, plain in (
         ("a valid integer, unable to parse string as an integer", "a whole number"),
         ("a valid integer, got a number with a fractional part", "a whole number"),
@@ -128,7 +130,6 @@ def _sentence(item: Any) -> str:
         ("a valid string", "a text"),
         ("a valid tuple", "a list"),
         ("a valid list", "a list"),
-        ("a valid dictionary or instance of ", "keys of "),
         ("a valid dictionary", "keys and values"),
         ("Field required", "needs one more value"),
     ):
