@@ -21,10 +21,17 @@ from .conftest import Place
 ROOT = Path(__file__).parents[2]
 
 
+def source_of(preset: str, clips: Path) -> tuple[str, ...]:
+    """The options of init that name what is trained on, and the word that is in all of its captions."""
+    if wants_clips(preset):
+        return ("--videos", str(clips), "--trigger", "zxq")
+    return ("--images", "pictures", "--trigger", "paperworld")
+
+
 @pytest.mark.parametrize("preset", preset_names())
 def test_init_writes_a_run_yaml_that_can_be_planned_and_fits_the_schema(place: Place, preset: str, clips: Path) -> None:
-    source = ("--videos", str(clips)) if wants_clips(preset) else ("--images", "pictures")
-    done = place.wan22lora("init", "--preset", preset, *source, "--name", "new", "--trigger", "zxq", "-o", "new.yaml")
+    source = source_of(preset, clips)
+    done = place.wan22lora("init", "--preset", preset, *source, "--name", "new", "-o", "new.yaml")
     assert done.exit_code == 0, done.stderr
     assert "--rehearse" in done.stdout
     text = (place.path / "new.yaml").read_text(encoding="utf-8")
@@ -38,7 +45,7 @@ def test_init_writes_a_run_yaml_that_can_be_planned_and_fits_the_schema(place: P
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_commented_setting_of_a_new_run_yaml_can_be_uncommented(place: Place, preset: str, clips: Path) -> None:
-    source = ("--videos", str(clips)) if wants_clips(preset) else ("--images", "pictures")
+    source = source_of(preset, clips)
     place.wan22lora("init", "--preset", preset, *source, "--name", "new", "-o", "new.yaml")
     text = (place.path / "new.yaml").read_text(encoding="utf-8")
     place.write(re.sub(r"(?m)^  # (?!lr_scheduler_min_lr_ratio)", "  ", text), "new.yaml")
@@ -50,6 +57,20 @@ def test_init_overwrites_nothing(place: Place) -> None:
     done = place.wan22lora("init", "--preset", "style", "--images", "pictures", "--name", "x")
     assert done.exit_code == 2
     assert (place.path / "run.yaml").read_text() == before
+
+
+def test_init_asks_for_the_trigger_that_a_preset_builds_on(place: Place) -> None:
+    done = place.wan22lora("init", "--preset", "person", "--images", "pictures", "--name", "new", "-o", "new.yaml")
+    assert done.exit_code == 2
+    assert "--trigger WORD" in done.stderr
+    assert not (place.path / "new.yaml").exists()
+
+
+def test_a_new_run_of_a_person_rehearses(place: Place, clips: Path) -> None:
+    source = source_of("person", clips)
+    place.wan22lora("init", "--preset", "person", *source, "--name", "new", "-o", "new.yaml")
+    done = place.wan22lora("train", "new.yaml", "--rehearse")
+    assert done.exit_code == 0, done.output
 
 
 def test_init_without_a_terminal_says_what_it_needs(place: Place) -> None:

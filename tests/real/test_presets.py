@@ -49,7 +49,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[P
             container.mux(stream.encode(av.VideoFrame(64, 64, "rgb24")))
         container.mux(stream.encode())
     for caption in ("pictures/a.txt", "clips/a.txt"):
-        (place / caption).write_text("a thing", encoding="utf-8")
+        (place / caption).write_text("zxq, a thing", encoding="utf-8")
     machine = Machine(place / "musubi", "a test", place / "python", place / "models")
 
     def plans(pin: str) -> list[Prepared]:
@@ -58,8 +58,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[P
             source = "videos: clips" if wants_clips(preset) else "images: pictures"
             for hardware in HARDWARE:
                 path = place / f"{preset}-{hardware}-{pin}.yaml"
+                own = "" if pin == "v0.3.4" else "train: {preservation: null}\n"
                 path.write_text(
-                    f"name: {path.stem}\npreset: {preset}\n{source}\nhardware: {hardware}\npin: {pin}\n",
+                    f"name: {path.stem}\npreset: {preset}\n{source}\nhardware: {hardware}\npin: {pin}\n"
+                    f"trigger: zxq\n{own}",
                     encoding="utf-8",
                 )
                 found.append(prepare(load_spec(path), machine, History()))

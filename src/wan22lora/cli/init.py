@@ -24,6 +24,8 @@ def init(
     Without options, at a terminal, it asks.
     """
     from wan22lora.errors import SpecError
+    from wan22lora.spec.presets import preset_names
+    from wan22lora.spec.template import needs_trigger
 
     if preset is None and name is None and images is None and videos is None:
         if not sys.stdin.isatty():
@@ -34,6 +36,9 @@ def init(
         missing.append("one of --images and --videos")
     if missing or preset is None or name is None:
         raise SpecError(f"init needs {', '.join(missing)}", fix=_EXAMPLE)
+    if not trigger and preset in preset_names() and needs_trigger(preset):
+        text = f"the preset {preset} needs --trigger: the word that stands in every caption"
+        raise SpecError(text, fix=f"{_EXAMPLE.replace('style', preset)} --trigger WORD")
     _write(preset, images or videos or Path(), name, trigger, output)
 
 
@@ -70,7 +75,7 @@ def _write(preset: str, source: Path, name: str, trigger: str | None, output: Pa
 def _ask() -> tuple[str, Path, str, str | None]:
     from wan22lora.spec.model import NAME_PATTERN
     from wan22lora.spec.presets import preset_names, read_preset
-    from wan22lora.spec.template import wants_clips
+    from wan22lora.spec.template import needs_trigger, wants_clips
 
     for known in preset_names():
         typer.echo(f"  {known:15} {read_preset(known)[0].summary}")
@@ -81,5 +86,8 @@ def _ask() -> tuple[str, Path, str, str | None]:
     name = typer.prompt("Name of the run", default="my-lora")
     while not re.fullmatch(NAME_PATTERN, name):
         name = typer.prompt("Letters, digits and . _ + - only; name", default="my-lora")
-    trigger = typer.prompt("Trigger word (empty for none)", default="", show_default=False)
+    if needs_trigger(preset):
+        trigger = typer.prompt("Trigger word, which stands in every caption")
+    else:
+        trigger = typer.prompt("Trigger word (empty for none)", default="", show_default=False)
     return preset, source.expanduser(), name, trigger or None

@@ -33,7 +33,7 @@ def run_yaml(*, name: str, preset: str, source: str, trigger: str | None) -> str
         f"{'videos' if wants_clips(preset) else 'images'}: {_scalar(source)}",
     ]
     if trigger:
-        lines.append(f"trigger: {_scalar(trigger)}")
+        lines.append(f"trigger: {_scalar(trigger)}{_use_of_trigger(preset)}")
     lines += [
         "",
         "# hardware: auto  # or 16gb, 24gb, 48gb, 80gb: memory settings only",
@@ -52,6 +52,18 @@ def run_yaml(*, name: str, preset: str, source: str, trigger: str | None) -> str
 def wants_clips(preset: str) -> bool:
     """True for presets that train on clips."""
     return "frames" in _settings("data", preset).values
+
+
+def needs_trigger(preset: str) -> bool:
+    """True for presets that preserve the class that the trigger belongs to."""
+    return "preservation" in _settings("train", preset).values
+
+
+def _use_of_trigger(preset: str) -> str:
+    if not needs_trigger(preset):
+        return ""
+    kept = _settings("train", preset).values["preservation"]["class"]
+    return f"  # must stand in every caption; what `{kept}` in its place gives is preserved"
 
 
 def settled_preset(name: str) -> str:

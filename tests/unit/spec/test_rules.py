@@ -52,6 +52,26 @@ REFUSED = [
     ("data: {frames: 81}", "data.frames", "for clips"),
     ("data: {source_fps: 24}", "data.source_fps", "for clips"),
     ("folder: ~no.such.user/x", "folder", "home"),
+    ("trainer: extension\npin: article\ntrain: {save_precision: null}", "trainer", "v0.3.4"),
+    ("trainer: plain\nvalidation: {hold_out: 2}", "validation", "trainer: plain"),
+    ("trainer: plain\ntrain: {ema: {decay: 0.9}}", "train.ema", "trainer: plain"),
+    ("trainer: plain\ntrain: {states: {keep_last: 3}}", "train.states", "trainer: plain"),
+    ("trainer: plain\nexperts: {low: {max_nan_steps: 2}}", "experts.low.max_nan_steps", "trainer: plain"),
+    ("trigger: zxq\ntrainer: plain\ntrain: {preservation: {class: man}}", "train.preservation", "trainer: plain"),
+    ("pin: article\ntrain: {save_precision: null, ema: {decay: 0.9}}", "train.ema", "pin: article"),
+    ("pin: article\ntrain: {save_precision: null}\nvalidation: {hold_out: 2}", "validation", "pin: article"),
+    ("train: {preservation: {class: man}}", "trigger", "missing"),
+    ("trigger: ' '\ntrain: {preservation: {class: man}}", "trigger", "missing"),
+    ("trigger: man\ntrain: {preservation: {class: man}}", "train.preservation.class", "holds the trigger"),
+    ("trigger: zx\ntrain: {preservation: {class: a zxy man}}", "train.preservation.class", "holds the trigger"),
+    ("trigger: zx\ntrain: {preservation: {class: ' '}}", "train.preservation.class", "blank"),
+    (
+        "trigger: zx\ntrain: {preservation: {class: man, every: 2, probability: 0.5}}",
+        "train.preservation.probability",
+        "beside",
+    ),
+    ("musubi: {train: {resume: ./state}}", "musubi.train.resume", "by itself"),
+    ("musubi: {train: {resume_from_huggingface: true}}", "musubi.train.resume_from_huggingface", "by itself"),
 ]
 
 
@@ -95,7 +115,49 @@ def test_a_rule_that_both_experts_break_is_told_once(refuse: Refuse) -> None:
     assert len(refuse(f"{SHORT}train: {{alpha: 1}}\n")) == 1
 
 
-def test_resume_is_allowed_with_a_warning_of_what_starts_again(load: Load) -> None:
-    spec = load(f"{SHORT}musubi: {{train-high: {{resume: ./state}}}}\n")
+def test_the_plain_trainer_may_resume_with_a_warning_of_what_starts_again(load: Load) -> None:
+    spec = load(f"{SHORT}trainer: plain\nmusubi: {{train-high: {{resume: ./state}}}}\n")
     (note,) = [note for note in spec.notes if note.where.endswith("resume")]
     assert "start again at 0" in note.message
+
+
+def test_what_only_the_extension_does_is_refused_for_both_experts_once(refuse: Refuse) -> None:
+    assert len(refuse(f"{SHORT}trainer: plain\ntrain: {{ema: {{decay: 0.9}}}}\n")) == 1
+
+
+def test_a_presets_preservation_under_the_plain_trainer_is_answered_with_both_ways_out(refuse: Refuse) -> None:
+    (finding,) = refuse("name: a\npreset: person\ntrigger: zxq\nimages: x\ntrainer: plain\n")
+    assert finding.where.startswith("presets/person.yaml:")
+    assert "train: {preservation: null}" in finding.fix
+    assert "trainer: extension" in finding.fix
+
+
+@pytest.mark.parametrize("lines", ["pin: article", "trainer: plain"])
+def test_without_preservation_the_person_preset_trains_with_musubis_own_program(load: Load, lines: str) -> None:
+    taken_away = "train: {preservation: null, save_precision: null}"
+    spec = load(f"name: a\npreset: person\nimages: x\n{lines}\n{taken_away}\n")
+    assert spec.trainer == "plain"
+    assert all(expert.settings.preservation is None for expert in spec.experts)
+
+
+def test_a_preset_that_preserves_says_what_to_write_where_the_trigger_is_missing(refuse: Refuse) -> None:
+    (finding,) = refuse("name: a\npreset: person\nimages: x\n")
+    assert finding.where == "run.yaml:1:1 trigger"
+    assert "presets/person.yaml:" in finding.message
+    assert finding.fix.startswith("trigger: ")
+
+
+def test_musubis_resume_is_refused_where_states_continue_by_themselves(refuse: Refuse) -> None:
+    (finding,) = refuse(f"{SHORT}musubi: {{train-low: {{resume: ./state}}}}\n")
+    assert finding.where == "run.yaml:4:22 musubi.train-low.resume"
+    assert "trainer: plain" in finding.fix
+
+
+def test_compile_and_dynamo_go_through_the_extensions_loop_too(load: Load) -> None:
+    spec = load(f"{SHORT}musubi: {{train: {{compile: true, dynamo_backend: INDUCTOR}}}}\n")
+    assert spec.experts[0].options["compile"] is True
+
+
+def test_options_of_several_processes_are_said_to_do_nothing(load: Load) -> None:
+    (note,) = [note for note in load(f"{SHORT}musubi: {{train: {{ddp_timeout: 5}}}}\n").notes if "ddp" in note.where]
+    assert note.level == "warning"
