@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from wan22lora.errors import Finding
+from wan22lora.plan.states import State
 
 StepId = Literal["cache-latents", "cache-text", "train-high", "train-low", "train"]
 
@@ -21,6 +22,16 @@ class PlannedFile:
 
     path: Path
     content: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a training may not run: its states or its result were trained with something else than is asked for now."""
+
+    findings: tuple[Finding, ...]
+    """One for each part of the key that differs."""
+    extendable: bool = False
+    """True when it is only to become longer, so that it can go on from its state."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,14 @@ class Step:
     """The reason for `fresh`, for a person to read."""
     predicted_steps: int | None = None
     """Optimizer steps of a training."""
+    states: Path | None = None
+    """Where the trainer extension keeps the states of a training; None for a program that keeps none."""
+    continues: State | None = None
+    """The state that the training goes on from; None where it begins at its first step."""
+    anew: bool = False
+    """True when what an earlier training left moves away before the run's first step, because a person asked."""
+    refusal: Refusal | None = None
+    """Set for a step that must not run without a decision of a person."""
 
 
 @dataclass(frozen=True)
