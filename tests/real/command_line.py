@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -73,3 +74,17 @@ def write_pictures(folder: Path, sizes: list[tuple[int, int]]) -> None:
     for index, size in enumerate(sizes):
         Image.effect_noise(size, 80).convert("RGB").save(folder / f"{index}.png")
         (folder / f"{index}.txt").write_text(f"paperworld, number {index}\n", encoding="utf-8")
+
+
+def write_clip(path: Path, frames: int, rate: int) -> None:
+    """A clip whose frames differ, with a caption."""
+    import av
+
+    as_frame: Any = av.VideoFrame.from_image
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(frames):
+            container.mux(stream.encode(as_frame(Image.new("RGB", (64, 64), (number * 20, 90, 60)))))
+        container.mux(stream.encode(None))
+    path.with_suffix(".txt").write_text("a thing walks\n", encoding="utf-8")

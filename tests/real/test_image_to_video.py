@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import av
-from PIL import Image
 
 from wan22lora.musubi.safetensors import read_header
 
-from .command_line import CommandLine
+from .command_line import CommandLine, write_clip
 from .environment import SmallModels
 
 RUN = """
@@ -27,17 +23,6 @@ train:
   fp8_base: null
   data_loader_workers: 0
 """
-
-
-def write_clip(path: Path, frames: int, rate: int) -> None:
-    as_frame: Any = av.VideoFrame.from_image
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for number in range(frames):
-            container.mux(stream.encode(as_frame(Image.new("RGB", (64, 64), (number * 20, 90, 60)))))
-        container.mux(stream.encode(None))
-    path.with_suffix(".txt").write_text("a thing walks\n", encoding="utf-8")
 
 
 def test_clips_become_a_pair_of_image_to_video_loras(

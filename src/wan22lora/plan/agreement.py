@@ -32,7 +32,7 @@ def disagreements(spec: Spec, scans: Sequence[Scan]) -> Iterator[Finding]:
                     "put them into a dataset for each rate, or set data.source_fps",
                 )
     if spec.validation is not None:
-        yield from hold_out_findings(spec.validation.hold_out, scans, f"{spec.file.name} validation.hold_out")
+        yield from hold_out_findings(spec.validation.hold_out, scans, f"{spec.where('validation')}.hold_out")
 
 
 def _without_trigger(spec: Spec, scan: Scan, trigger: str) -> Iterator[Finding]:
