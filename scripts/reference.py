@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from wan22lora.spec.extension import EmaSettings, PreservationSettings, StateSettings, ValidationSettings
 from wan22lora.spec.model import (
     DatasetSettings,
     DataSettings,
@@ -32,7 +33,8 @@ environment variables work. Numbers follow YAML 1.2, so `3e-4` is a number.
 
 A run is the sum of its layers, each laid over the one before: defaults, the preset and those it starts from, the
 hardware class, run.yaml. Within a file `experts.high` and `experts.low` win over `train`. A key set to `null` takes a
-preset's value away. Some keys only mean something together, so a file that changes the first also clears what earlier
+preset's value away. A mapping such as `optimizer_args` or `preservation` is one value: a layer that writes it replaces
+the whole of it. Some keys only mean something together, so a file that changes the first also clears what earlier
 layers said about the others: `epochs` and `steps`; `rank` and `alpha`; `optimizer` and its arguments; `lr_scheduler`
 and everything that starts with it; `timestep_sampling` with shift, scale and shape; the two ways of saving checkpoints.
 
@@ -55,9 +57,14 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("datasets[…]", DatasetSettings),
     ("models", ModelSettings),
     ("train", TrainSettings),
+    ("train.preservation", PreservationSettings),
+    ("train.ema", EmaSettings),
+    ("train.states", StateSettings),
+    ("validation", ValidationSettings),
     ("experts", ExpertSettings),
     ("musubi", MusubiOptions),
 )
+OF_THE_EXTENSION = (PreservationSettings, EmaSettings, StateSettings, ValidationSettings)
 INHERITED: dict[type[BaseModel], type[BaseModel]] = {DatasetSettings: DataSettings}
 
 
@@ -74,11 +81,15 @@ def _sections() -> Iterator[str]:
         if model is TrainSettings:
             memory = ", ".join(f"`{name}`" for name in MemorySettings.model_fields)
             yield f"A hardware class sets {memory} and nothing else.\n"
+        if model in OF_THE_EXTENSION:
+            yield "Not with `trainer: plain`, nor at the article's pin, where musubi's own program trains.\n"
         yield "| key | value | meaning |\n|---|---|---|"
         for name, field in model.model_fields.items():
             if model in INHERITED and name in INHERITED[model].model_fields:
                 continue
             meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+            if field.is_required():
+                meaning += " Must be given."
             yield f"| `{field.alias or name}` | {_kind(field.annotation)} | {meaning} |"
         yield ""
 
@@ -95,6 +106,8 @@ def _kind(annotation: Any) -> str:
             parts.pop("whole number", None)
         return " or ".join(parts)
     if origin is tuple:
+        if Ellipsis in get_args(annotation):
+            return f"list of {_kind(get_args(annotation)[0])}"
         return f"[{', '.join(_kind(part) for part in get_args(annotation))}]"
     if origin is list:
         return f"list of {_kind(get_args(annotation)[0])}"

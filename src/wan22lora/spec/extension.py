@@ -19,9 +19,8 @@ class PreservationSettings(Keys):
     weight: Positive = 1.0
     """How much the preservation loss counts beside the usual one (1 when left out)."""
     every: int | None = Field(None, ge=1)
-    """Preserve in every so many batches, weighted as many times. 1, which is also what is taken when it is left out,
-    costs two further passes through the model in each batch, one of them without gradients. Either this or
-    `probability`."""
+    """Preserve in every so many batches, weighted as many times (1 when neither this nor `probability` is given). Such
+    a batch takes two further passes through the model, one of them without gradients."""
     probability: float | None = Field(None, gt=0, le=1)
     """Preserve in this share of the batches, drawn at random, weighted by its inverse."""
 

@@ -109,8 +109,8 @@ class TrainSettings(MemorySettings):
     keep_last_steps: int | None = Field(None, ge=1)
     """Keep the checkpoints of the last so many steps, delete older ones."""
     save_state: bool | None = None
-    """Write musubi's own state with every checkpoint (about 0.9 GB each at rank 16), for other programs. A training
-    that was interrupted continues without it."""
+    """Write musubi's own state with every checkpoint (about 0.9 GB each at rank 16), for other programs. The
+    trainer extension continues without it."""
     save_precision: Literal["fp32", "fp16", "bf16"] | None = None
     """The LoRA file's number format; fp32 files are twice as large. The article's pin always takes the weights' own."""
 
@@ -135,7 +135,8 @@ class TrainSettings(MemorySettings):
     """How often the training saves all that it needs to continue. After a stop, a crash or a power cut it goes on as
     if nothing had happened, to the bit."""
     max_nan_steps: int | None = Field(None, ge=1)
-    """Steps in a row whose loss is no number, after which the training stops (3 when left out)."""
+    """Steps in a row without a finite loss, after which the training stops (3 when left out). Not with
+    `trainer: plain`."""
 
     checkpoint: PathText | None = None
     """The expert's weights, when they are not those under `models:`."""
@@ -275,7 +276,8 @@ class RunFile(Partial):
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=100)]
     """The run's name: its folder runs/NAME and its LoRA files. Letters, digits and . _ + - only."""
     trigger: str | None = Field(None, min_length=1)
-    """The word that calls the LoRA up; captions without it are pointed out."""
+    """The word that calls the LoRA up; captions without it are pointed out, and refused where preservation needs
+    it."""
     images: PathText | None = None
     """A folder of pictures with captions; short for one entry under `datasets:`."""
     videos: PathText | None = None

@@ -26,7 +26,7 @@ def broken_by_trainer(spec: Spec) -> Iterator[Finding]:
 
 def _asked_of_the_plain_program(spec: Spec) -> Iterator[Finding]:
     by_pin = spec.pin is ARTICLE
-    text = f"is what only the trainer extension does, and {'pin: article' if by_pin else 'trainer: plain'} goes without"
+    text = f"needs the trainer extension, which {'pin: article' if by_pin else 'trainer: plain'} does without"
     otherwise = "pin: v0.3.4" if by_pin else "trainer: extension"
     if spec.validation is not None:
         yield Finding(spec.where("validation"), text, f"remove it, or {otherwise}")

@@ -117,6 +117,8 @@ def _sentence(item: Any) -> str:
     text: str = item["msg"]
     if item["type"] == "string_pattern_mismatch":
         return "has characters that cannot be part of it"
+    if item["type"] in ("string_too_short", "too_short") and item["ctx"]["min_length"] == 1:
+        return "must not be empty"
     text = text.removeprefix("Input should be ").removeprefix("Value error, ")
     text = re.sub(r"a valid dictionary or instance of \w+", "keys and values", text)
     for technical, plain in (

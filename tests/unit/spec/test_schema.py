@@ -12,7 +12,8 @@ from wan22lora.spec.model import RunFile, schema
 
 jsonschema = pytest.importorskip("jsonschema")
 
-BASE: dict[str, Any] = {"name": "a", "data": {}, "train": {}, "models": {}, "musubi": {"train": {}}}
+BASE: dict[str, Any] = {"name": "a", "data": {}, "models": {}, "musubi": {"train": {}}, "validation": {"hold_out": 1}}
+BASE["train"] = {"preservation": {"class": "x"}, "ema": {"decay": 0.5}, "states": {}}
 BASE["datasets"] = [{"images": "x"}]
 VALUES: list[Any] = [None, True, 0, 1, -1, 16, 0.5, 16.0, 1e9, "", "a", "16", "5%", "yes", "auto", ".txt", "fp16"]
 VALUES += [[], [1], [1, 2], [1, 2, 3], ["a"], [0.9, 0.99], {}, {"a": 1}, {"a": None}, {"a": [1]}, {"a": {}}]
@@ -23,9 +24,14 @@ PLACES: dict[tuple[str | int, ...], str] = {
     ("datasets", 0): "DatasetSettings",
     ("models",): "ModelSettings",
     ("musubi",): "MusubiOptions",
+    ("validation",): "ValidationSettings",
+    ("train", "preservation"): "PreservationSettings",
+    ("train", "ema"): "EmaSettings",
+    ("train", "states"): "StateSettings",
 }
 KEYS: list[tuple[str | int, ...]] = [(key,) for key in SCHEMA["properties"]]
 KEYS += [(*place, key) for place, model in PLACES.items() for key in SCHEMA["$defs"][model]["properties"]]
+KEYS += [("train", "preservation", "class_"), ("validation", "unknown")]
 KEYS += [("musubi", "train", "some_option"), ("musubi", "train", "Some-Option"), ("train", "unknown"), ("unknown",)]
 
 
@@ -47,3 +53,9 @@ def accepted(data: Any) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def test_the_class_to_preserve_is_called_class_in_the_schema() -> None:
+    preservation = SCHEMA["$defs"]["PreservationSettings"]
+    assert preservation["required"] == ["class"]
+    assert "class_" not in preservation["properties"]
