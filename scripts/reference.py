@@ -49,6 +49,19 @@ experts:
 musubi:
   cache-text: {fp8_t5: true}   # an option of musubi's program that has no key of its own
 ```
+
+A person, with what only the trainer extension can do:
+
+```yaml
+name: anna
+preset: person
+images: ./anna
+trigger: ann4x            # in every caption
+validation: {hold_out: 3}
+train:
+  preservation: {class: woman, every: 3}
+  ema: {decay: 0.999}
+```
 """
 
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (

@@ -18,10 +18,10 @@ class PreservationSettings(Keys):
     """What takes the trigger's place in the captions: `person`, `woman`, `car`."""
     weight: Positive = 1.0
     """How much the preservation loss counts beside the usual one (1 when left out)."""
-    every: int | None = Field(None, ge=1)
+    every: int | None = Field(default=None, ge=1)
     """Preserve in every so many batches, weighted as many times (1 when neither this nor `probability` is given). Such
     a batch takes two further passes through the model, one of them without gradients."""
-    probability: float | None = Field(None, gt=0, le=1)
+    probability: float | None = Field(default=None, gt=0, le=1)
     """Preserve in this share of the batches, drawn at random, weighted by its inverse."""
 
 
@@ -37,9 +37,9 @@ class StateSettings(Keys):
 
     every_minutes: Positive | None = None
     """Minutes between two states (10 when left out)."""
-    every_steps: int | None = Field(None, ge=1)
+    every_steps: int | None = Field(default=None, ge=1)
     """Also save one after every so many steps."""
-    keep_last: int | None = Field(None, ge=1)
+    keep_last: int | None = Field(default=None, ge=1)
     """How many states stay on disk (2 when left out); older ones are removed."""
 
 
@@ -48,7 +48,7 @@ class ValidationSettings(Keys):
 
     hold_out: Annotated[int, Field(ge=1)] | Annotated[tuple[FileName, ...], Field(min_length=1)]
     """Which items are kept out of the training: how many, or the names of their files."""
-    every_steps: int = Field(50, ge=1)
+    every_steps: int = Field(default=50, ge=1)
     """Steps between two validations (50 when left out)."""
-    timesteps: int = Field(8, ge=1, le=64)
+    timesteps: int = Field(default=8, ge=1, le=64)
     """At how many timesteps, spread over the expert's range, each item is measured (8 when left out)."""
