@@ -104,6 +104,8 @@ class Spec:
     notes: tuple[Finding, ...]
     """Warnings, for the plan to show."""
 
-    def where(self, key: str) -> str:
-        """`run.yaml:4:1 validation` for a key at the top; the head of the file for one that nobody wrote."""
-        return str(self.origins[key]) if key in self.origins else f"{self.file.name}:1:1 {key}"
+    def where(self, key: str, *inside: str) -> str:
+        """`run.yaml:4:1 validation` for a key at the top, or for one inside its mapping; the head of the file for one
+        that nobody wrote.
+        """
+        return str(self.origins[key].inside(*inside)) if key in self.origins else f"{self.file.name}:1:1 {key}"
