@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from wan22lora.dataset.predict import BucketLoad, batches_per_epoch, bucket_loads, epochs_of, total_steps
 from wan22lora.doctor.run_facts import Run
 from wan22lora.musubi.names import Saving, saved
+from wan22lora.plan.class_captions import class_of
 from wan22lora.plan.memory import LOAD_GIB, peak_gib, tokens
 from wan22lora.plan.weights import expert_weights
 from wan22lora.spec.resolved import Expert, Spec
@@ -96,7 +97,8 @@ def run_folder_needs(run: Run) -> Iterator[Need]:
     if run.spec is None:
         return
     if "cache-latents" in _stale_steps(run):
-        sizes = (load.files * (_latents_bytes(run.spec, load.bucket) + TEXT_BYTES) for load, _ in _batches(run))
+        texts = 1 + len({class_ for expert in run.spec.experts if (class_ := class_of(expert)) is not None})
+        sizes = (load.files * (_latents_bytes(run.spec, load.bucket) + texts * TEXT_BYTES) for load, _ in _batches(run))
         yield Need(sum(sizes), "caches")
     for expert in _experts_to_train(run):
         yield from _outputs(run, expert)

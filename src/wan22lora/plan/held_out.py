@@ -83,7 +83,7 @@ def hold_out_findings(wanted: int | Sequence[str], scans: Sequence[Scan], where:
 
 def _can_be_held_out(scan: Scan, item: Item) -> bool:
     """An item without a window is in no training, and a name of odd characters cannot be written on a line."""
-    return bool(latents_of(item, scan.source)) and is_text(item.stem) and len(item.stem.splitlines()) == 1
+    return bool(latents_of(item, scan.source)) and is_text(item.stem) and item.stem.splitlines() == [item.stem]
 
 
 def _rank(key: tuple[int, str]) -> str:

@@ -130,5 +130,5 @@ def test_a_new_item_takes_at_most_one_place(stems: set[str], new: str, count: in
 
 
 def test_a_name_that_fits_on_no_line_is_never_held_out() -> None:
-    scan = pictures_of({"two\nlines", "half\udcff", "plain"})
-    assert hold_out(3, [scan]).file() == "0/plain\n"
+    scan = pictures_of({"two\nlines", "end\x0b", "half\udcff", "plain"})
+    assert hold_out(4, [scan]).file() == "0/plain\n"
