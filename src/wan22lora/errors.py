@@ -20,7 +20,7 @@ class Finding:
     """`run.yaml:12:7 train.learning_rate`, a file, or an option."""
     message: str
     fix: str = ""
-    level: Literal["error", "warning"] = "error"
+    level: Literal["error", "warning", "note"] = "error"
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message

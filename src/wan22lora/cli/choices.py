@@ -32,6 +32,14 @@ ForceOption = Annotated[
     str | None,
     typer.Option("--force", metavar="[STEP]", help=f"Run a step again ({', '.join(STEP_NAMES)}), or all of them."),
 ]
+RestartOption = Annotated[
+    bool,
+    typer.Option("--restart", help="Train anew from the first step; what is there of a training moves to previous/."),
+]
+ExtendOption = Annotated[
+    bool,
+    typer.Option("--extend", help="Go on with a training that is to have more epochs or steps than before."),
+]
 
 
 def forced(force: str | None) -> frozenset[str]:

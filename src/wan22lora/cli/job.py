@@ -18,8 +18,11 @@ def carry_out_or_show(
     steps: Callable[[tuple[str, ...]], frozenset[str]],
     dry_run: bool,
     as_json: bool,
+    restart: bool = False,
+    extend: bool = False,
+    only: str | None = None,
 ) -> None:
-    """`steps` chooses from the ids of the trainings which steps to keep."""
+    """`steps` chooses from the ids of the trainings which steps to keep; `only` is what the person typed for that."""
     from dataclasses import replace
 
     from wan22lora.cli.screen import fitted, say
@@ -28,6 +31,7 @@ def carry_out_or_show(
     from wan22lora.machine.nvidia import gpu_memory_gib
     from wan22lora.machine.settings import read_machine
     from wan22lora.plan.build import Prepared, prepare
+    from wan22lora.plan.continuation import EXTEND, raise_refusals
     from wan22lora.plan.lacking import lacking
     from wan22lora.run.carry_out import carry_out_as_weights_arrive, read_history
     from wan22lora.run.view import display_for
@@ -44,10 +48,19 @@ def carry_out_or_show(
     wanted = steps(tuple(expert.step for expert in spec.experts))
 
     def prepare_without(done: frozenset[str]) -> Prepared:
-        prepared = prepare(spec, machine, read_history(spec.folder), rehearsal=rehearse, force=force - done)
+        prepared = prepare(
+            spec,
+            machine,
+            read_history(spec.folder),
+            rehearsal=rehearse,
+            force=force - done,
+            restart=wanted - done if restart else frozenset(),
+            extend=extend,
+        )
         return replace(prepared, plan=prepared.plan.only(wanted))
 
     prepared = prepare_without(frozenset())
+    again = _again("train" if "train" in "".join(wanted) else "cache", run_file, rehearse, only)
     errors = [finding for finding in prepared.dataset_findings if finding.level == "error"]
     if dry_run:
         from wan22lora.cli.show import plan_as_json, plan_as_script
@@ -57,20 +70,29 @@ def carry_out_or_show(
     if errors:
         outcome = "" if dry_run else "; nothing was started"
         raise DatasetError(f"the dataset would not train as it should{outcome}", findings=errors)
-    if not dry_run:
+    if dry_run:
+        raise_refusals(prepared.plan.steps, again, outcome="")
+    else:
         for finding in (*prepared.plan.notes, *prepared.dataset_findings):
-            say(fitted(f"warning: {finding}"), err=True)
+            say(fitted(f"{finding.level}: {finding}"), err=True)
         prepared = carry_out_as_weights_arrive(
             prepared,
             prepare_without,
             machine,
             display=lambda: display_for(prepared.plan.folder),
-            again=_again("train" if "train" in "".join(wanted) else "cache", run_file, rehearse),
+            again=again + (EXTEND if extend else ""),
             tell=say,
         )
         for line in summary(prepared):
             say(line)
 
 
-def _again(command: str, run_file: Path, rehearse: bool) -> str:
-    return f"wan22lora {command} {shlex.quote(str(run_file))}{' --rehearse' if rehearse else ''}"
+def _again(command: str, run_file: Path, rehearse: bool, only: str | None) -> str:
+    words = [
+        "wan22lora",
+        command,
+        str(run_file),
+        *(["--rehearse"] if rehearse else []),
+        *(["--only", only] if only else []),
+    ]
+    return shlex.join(words)

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 
 from wan22lora.dataset.predict import bucket_loads
 from wan22lora.errors import Finding
+from wan22lora.musubi.programs import is_program
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import PlannedFile, Step
+from wan22lora.plan.states import FOLDER, KEY_FILE
 
 
 def plan_as_json(prepared: Prepared) -> str:
@@ -24,6 +26,8 @@ def plan_as_json(prepared: Prepared) -> str:
             "fresh": step.fresh,
             "why": step.why,
             **({"predicted_steps": step.predicted_steps} if step.predicted_steps is not None else {}),
+            **({"continues": str(step.continues.path)} if step.continues is not None else {}),
+            **({"refused": [each.message for each in step.refusal.findings]} if step.refusal is not None else {}),
         }
         for step in plan.steps
     ]
@@ -99,13 +103,27 @@ def _step(step: Step) -> Iterator[str]:
     yield ""
     why = " ".join(step.why.splitlines())  # it may quote a setting of several lines
     yield f"# {step.id}: {'fresh, would be skipped: ' if step.fresh else ''}{why}"
-    lines = list(_command(step))
+    lines = [*(() if step.fresh else _states(step)), *_command(step)]
     stale = [f"rm -f {shlex.quote(str(path))}" for path in step.stale]
-    if step.fresh:
+    if step.fresh or step.refusal is not None:
         yield from (f"# {part}" for line in lines for part in line.splitlines())
         yield from stale
     else:
         yield from (*stale, *lines)
+
+
+def _states(step: Step) -> Iterator[str]:
+    """What keeps a training apart from the states of another one."""
+    if step.states is None:
+        return
+    folder, previous = shlex.quote(str(step.states)), shlex.quote(str(step.states.parents[1] / "previous"))
+    if step.continues is None:
+        shelf = f"{previous}/$(date -u +%Y%m%dT%H%M%SZ)-{step.id}"
+        yield f"if [ -e {folder} ]; then mkdir -p {shelf} && mv {folder} {shelf}/{FOLDER}; fi"
+        yield f"mkdir -p {folder}"
+    yield f"cat > {shlex.quote(str(step.states / KEY_FILE))} <<'END'"
+    yield json.dumps(step.key, indent=2, ensure_ascii=False)
+    yield "END"
 
 
 def _command(step: Step) -> Iterator[str]:
@@ -114,7 +132,7 @@ def _command(step: Step) -> Iterator[str]:
     yield "env " + " ".join(f"{name}={shlex.quote(value)}" for name, value in step.env.items()) + " \\"
     lines: list[list[str]] = [[]]
     for token in step.argv:
-        if token.startswith("--") or token.endswith(".py"):
+        if token.startswith("--") or token.endswith(".py") or is_program(token):
             lines.append([])
         lines[-1].append(shlex.quote(token))
     for index, line in enumerate(lines):

@@ -8,10 +8,12 @@ import typer
 
 from wan22lora.cli.choices import (
     DryRunOption,
+    ExtendOption,
     ForceOption,
     JsonOption,
     MusubiOption,
     RehearseOption,
+    RestartOption,
     RunFileArgument,
     forced,
 )
@@ -25,6 +27,8 @@ def train(
         Literal["high", "low"] | None,
         typer.Option("--only", help="Train this expert alone (caches are made for both)."),
     ] = None,
+    restart: RestartOption = False,
+    extend: ExtendOption = False,
     force: ForceOption = None,
     json: JsonOption = False,
     musubi: MusubiOption = None,
@@ -32,9 +36,12 @@ def train(
     """Train the LoRAs that RUN.YAML describes.
 
     Pictures, clips and captions are encoded first, then the high-noise and the low-noise expert are trained. Steps
-    whose inputs have not changed are skipped.
+    whose inputs have not changed are skipped, and a training that was stopped goes on where it was.
     """
     from wan22lora.cli.job import carry_out_or_show
+
+    if restart and extend:
+        raise typer.BadParameter("a training either begins anew or goes on", param_hint="--restart, --extend")
 
     def steps(experts: tuple[str, ...]) -> frozenset[str]:
         if only is None:
@@ -48,6 +55,9 @@ def train(
         musubi=musubi,
         rehearse=rehearse,
         force=forced(force),
+        restart=restart,
+        extend=extend,
+        only=only,
         steps=steps,
         dry_run=dry_run,
         as_json=json,

@@ -105,7 +105,7 @@ class Contract:
 
     def _at_other_pins(self, program: str, name: str) -> dict[str, Option]:
         others = {pin.name: load_contract(pin).programs for pin in PINS if pin.revision != self.revision}
-        return {pin: programs[program][name] for pin, programs in others.items() if name in programs[program]}
+        return {pin: programs[program][name] for pin, programs in others.items() if name in programs.get(program, {})}
 
     @property
     def title(self) -> str:

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import wan22lora
 from wan22lora.musubi.options import Option, argv_of
 
 CACHE_LATENTS = "wan_cache_latents"
 CACHE_TEXT = "wan_cache_text_encoder_outputs"
 TRAIN = "wan_train_network"
+TRAINER = Path(wan22lora.__file__).parent / "trainer"
+"""The trainer extension, a folder that musubi's Python runs as a program."""
 
 ACCELERATE_CONFIG = """\
 # Written for this run, so that a machine-wide accelerate configuration (DeepSpeed, several GPUs) cannot change it.
@@ -64,6 +67,14 @@ class Programs:
             *argv_of(options),
         )
 
+    def extended_train(self, options: Iterable[Option]) -> tuple[str, ...]:
+        """The training under the trainer extension, without accelerate's launcher.
+
+        It is a single process, for which the launcher only sets variables (`without_launcher`); in return exit codes
+        and signals are the trainer's own.
+        """
+        return (str(self.python), str(TRAINER), *argv_of(options))
+
     def environment(self, gpu: str, hub: Path | None) -> dict[str, str]:
         """Variables that every program gets; `hub` is a Hugging Face cache that holds the tokenizer of T5.
 
@@ -83,9 +94,29 @@ class Programs:
         }
 
 
+def without_launcher(*, mixed_precision: str, cpu_threads: int) -> dict[str, str]:
+    """The variables that accelerate's launcher would set (accelerate 1.6.0 utils/launch.py:130-189).
+
+    Without them what somebody exported for another program would change the training.
+    """
+    return {
+        "ACCELERATE_DYNAMO_BACKEND": "NO",
+        "ACCELERATE_MIXED_PRECISION": mixed_precision,
+        "ACCELERATE_USE_CPU": "False",
+        "OMP_NUM_THREADS": str(cpu_threads),
+    }
+
+
 def option_tokens(argv: tuple[str, ...]) -> tuple[str, ...]:
     """The part of a program's argv after its script: what its own parser sees."""
     for index, token in enumerate(argv):
-        if token.endswith(".py") and Path(token).stem in (CACHE_LATENTS, CACHE_TEXT, TRAIN):
+        if is_program(token):
             return argv[index + 1 :]
     return ()
+
+
+def is_program(token: str) -> bool:
+    """Whether a word of a command names what runs: a script of musubi's, or the trainer extension."""
+    if token == str(TRAINER):
+        return True
+    return token.endswith(".py") and Path(token).stem in (CACHE_LATENTS, CACHE_TEXT, TRAIN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,19 +19,30 @@ from wan22lora.musubi.options import (
     further_options,
     train_options,
 )
-from wan22lora.musubi.programs import ACCELERATE_CONFIG, CACHE_LATENTS, CACHE_TEXT, TRAIN, Programs
+from wan22lora.musubi.programs import (
+    ACCELERATE_CONFIG,
+    CACHE_LATENTS,
+    CACHE_TEXT,
+    TRAIN,
+    Programs,
+    without_launcher,
+)
 from wan22lora.plan.agreement import disagreements
 from wan22lora.plan.caches import CacheState, Manifest, cache_state, latents_keys, text_keys
-from wan22lora.plan.class_captions import captions_file, class_captions
+from wan22lora.plan.class_captions import captions_file, class_captions, class_of
 from wan22lora.plan.contents import Contents
+from wan22lora.plan.continuation import Asked, Before, turn_of
 from wan22lora.plan.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from wan22lora.plan.learned import learned_from
 from wan22lora.plan.memory import memory_notes
 from wan22lora.plan.model import Plan, PlannedFile, Step, StepId
 from wan22lora.plan.options_check import contract_findings, doubled
+from wan22lora.plan.preservation_cost import preservation_cost
 from wan22lora.plan.rehearse import rehearse
 from wan22lora.plan.sources import sources
-from wan22lora.plan.training import training_key, why_train
+from wan22lora.plan.states import Kept, states_of
+from wan22lora.plan.trainer_options import trainer_findings, trainer_options
+from wan22lora.plan.training import training_key
 from wan22lora.plan.weights import Weights, expert_weights, weights_findings, weights_of
 from wan22lora.spec.document import in_file_order
 from wan22lora.spec.resolved import Expert, Spec
@@ -43,9 +54,10 @@ SPEED_ONLY = frozenset({"num_workers", "batch_size", "device", "vae_cache_cpu", 
 
 @dataclass(frozen=True)
 class History:
-    """What earlier runs in the same folder left: the keys of finished trainings and the manifest of the caches."""
+    """What earlier runs in the same folder left: keys of finished trainings, states, the manifest of the caches."""
 
     keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    states: Mapping[str, Kept] = field(default_factory=dict)
     manifest: Manifest = field(default_factory=Manifest)
 
 
@@ -77,21 +89,25 @@ def prepare(
     *,
     rehearsal: bool = False,
     force: frozenset[str] = frozenset(),
+    restart: frozenset[str] = frozenset(),
+    extend: bool = False,
 ) -> Prepared:
     """Builds the plan of a run.
 
-    `force` names steps that run though nothing changed. Raises SpecError with every option, weight file and value that
-    musubi would refuse.
+    `force` names steps that run though nothing changed, `restart` trainings that begin at their first step whatever is
+    there of them; with `extend` trainings that are only to become longer go on. Raises SpecError with every option,
+    weight file and value that musubi would refuse. A step with a `refusal` must not run.
     """
-    return _Builder(spec, machine, history, rehearsal, force).prepared()
+    return _Builder(spec, machine, history, rehearsal, Asked(force, restart, extend)).prepared()
 
 
 class _Builder:
     """Holds what the parts of one plan share; lives for one call of prepare."""
 
-    def __init__(self, spec: Spec, machine: Machine, history: History, rehearsal: bool, force: frozenset[str]) -> None:
+    def __init__(self, spec: Spec, machine: Machine, history: History, rehearsal: bool, asked: Asked) -> None:
         self.spec, self.machine, self.history = spec, machine, history
-        self.rehearsal, self.force = rehearsal, force
+        self.rehearsal, self.asked = rehearsal, asked
+        self.extension = spec.trainer == "extension"
         self.programs = Programs(machine.musubi, machine.python)
         self.contract: Contract = load_contract(spec.pin)
         self.weights = weights_of(spec, machine)
@@ -102,6 +118,7 @@ class _Builder:
         self.contents = Contents(history.manifest.contents)
         self.dataset_config = spec.folder / "dataset.toml"
         self.text_config = spec.folder / "dataset-text.toml" if self.classes else self.dataset_config
+        self.held_out_file = spec.folder / HELD_OUT_FILE
         self.accelerate_config = spec.folder / "accelerate.yaml"
         self.findings: list[Finding] = []
 
@@ -121,7 +138,11 @@ class _Builder:
             files=tuple(self._files()),
             steps=(latents_step, text_step, *trainings),
             rehearsal=self.rehearsal,
-            notes=(*self.spec.notes, *dict.fromkeys(memory_notes(self.spec, self.scans, self.weights))),
+            notes=(
+                *self.spec.notes,
+                *dict.fromkeys(memory_notes(self.spec, self.scans, self.weights)),
+                *preservation_cost(self.spec),
+            ),
         )
         return Prepared(
             plan=rehearse(plan, self.spec) if self.rehearsal else plan,
@@ -148,8 +169,9 @@ class _Builder:
             yield PlannedFile(self.text_config, dataset_toml(scan.source for scan in (*self.scans, *self.classes)))
             yield from map(captions_file, self.classes)
         if self.held_out:
-            yield PlannedFile(self.spec.folder / HELD_OUT_FILE, self.held_out.file())
-        yield PlannedFile(self.accelerate_config, ACCELERATE_CONFIG)
+            yield PlannedFile(self.held_out_file, self.held_out.file())
+        if not self.extension:
+            yield PlannedFile(self.accelerate_config, ACCELERATE_CONFIG)
 
     def _cache_latents(self) -> tuple[Step, CacheState]:
         vae, task = self.weights["vae"], self.spec.task
@@ -197,7 +219,7 @@ class _Builder:
             keys,
             self.history.manifest,
             (scan.source.cache for scan in self.scans),
-            force=f"cache-{kind}" in self.force,
+            force=f"cache-{kind}" in self.asked.again,
         )
 
     def _cache_step(self, step: StepId, program: str, options: list[Option], state: CacheState) -> Step:
@@ -217,20 +239,65 @@ class _Builder:
         output_name = settings.output_name or "-".join(
             part for part in (self.spec.name, "" if expert.name == "single" else expert.name) if part
         )
+        step: StepId = "train" if expert.name == "single" else "train-high" if expert.name == "high" else "train-low"
+        done, kept = self.history.keys.get(step, {}), self.history.states.get(step, Kept())
+        states = states_of(self.spec.folder, step)
+        output = self.spec.folder / "output"
+        options = self._musubi_options(expert, output_name, output)
+        own = self._trainer_options(expert, states) if self.extension else []
+        writes = tuple(
+            output / f"{output_name}{suffix}.safetensors" for suffix in ("", *(("-ema",) if settings.ema else ()))
+        )
+        key = training_key(
+            [*options, *own],
+            weights=_identity(expert_weights(self.weights, expert.name), (done, kept.key)),
+            dataset=_dataset_key(self.trained),
+            caches=caches,
+            revision=self.spec.pin.name,
+            preserved=class_of(expert),
+            held_out=" ".join(self.held_out.file().splitlines()),
+        )
+        total = total_steps(
+            self.batches,
+            accumulation=settings.gradient_accumulation or 1,
+            epochs=settings.epochs,
+            steps=settings.steps,
+        )
+        argv, env = self._launch(expert, [*options, *own])
+        before = Before(done, kept, writes)
+        turn = turn_of(step, key, before, self.asked, total=total, extension=self.extension)
+        return Step(
+            id=step,
+            argv=argv,
+            cwd=self.machine.musubi,
+            env=env,
+            after=CACHE_STEPS,
+            writes=writes,
+            key=key,
+            fresh=turn.fresh,
+            why=turn.why,
+            predicted_steps=total,
+            states=states if self.extension else None,
+            continues=turn.continues,
+            anew=turn.anew,
+            refusal=turn.refusal,
+        )
+
+    def _musubi_options(self, expert: Expert, output_name: str, output: Path) -> list[Option]:
+        settings = expert.settings
         filled = {
             **settings.model_dump(exclude={"checkpoint"}),
             "alpha": settings.alpha if settings.alpha is not None else settings.rank,
             "output_name": output_name,
             "title": settings.title or output_name,
         }
-        weights = expert_weights(self.weights, expert.name)
+        dit = expert_weights(self.weights, expert.name)
         self.findings += doubled(expert.options, expert.option_origins)
-        output = self.spec.folder / "output"
         options = [
             *train_options(
                 filled,
                 task=self.spec.task.name,
-                weights={"dit": weights.path, "vae": self.weights["vae"].path, "t5": self.weights["t5"].path},
+                weights={"dit": dit.path, "vae": self.weights["vae"].path, "t5": self.weights["t5"].path},
                 dataset_config=self.dataset_config,
                 output_dir=output,
                 known=frozenset(name.removeprefix("--") for name in self.contract.programs[TRAIN]),
@@ -238,43 +305,36 @@ class _Builder:
             *further_options(expert.options),
         ]
         self.findings += contract_findings(self.contract, TRAIN, options, expert)
-        writes = (output / f"{output_name}.safetensors",)
-        key = training_key(
-            options,
-            weights=weights.identity,
-            dataset=_dataset_key(self.scans),
-            caches=caches,
-            revision=self.spec.pin.name,
-        )
-        step: StepId = "train" if expert.name == "single" else "train-high" if expert.name == "high" else "train-low"
-        why = why_train(key, self.history.keys.get(step), writes)
-        if not why and step in self.force:
-            why = "asked for"
-        return Step(
-            id=step,
-            argv=self.programs.train(
-                options,
-                mixed_precision=settings.mixed_precision or "no",
-                accelerate_config=self.accelerate_config,
-                cpu_threads=self.machine.cpu_threads if settings.blocks_to_swap else 1,
-            ),
-            cwd=self.machine.musubi,
-            env=self._environment(),
-            after=CACHE_STEPS,
-            writes=writes,
-            key=key,
-            fresh=not why,
-            why=why or "trained, and nothing changed since",
-            predicted_steps=total_steps(
-                self.batches,
-                accumulation=settings.gradient_accumulation or 1,
-                epochs=settings.epochs,
-                steps=settings.steps,
-            ),
-        )
+        return options
+
+    def _trainer_options(self, expert: Expert, states: Path) -> list[Option]:
+        held_out = self.held_out_file if self.held_out else None
+        options = trainer_options(self.spec, expert, states=states, held_out=held_out)
+        self.findings += trainer_findings(self.contract, options, expert)
+        return options
+
+    def _launch(self, expert: Expert, options: list[Option]) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The command of a training and its variables."""
+        precision = expert.settings.mixed_precision or "no"
+        threads = self.machine.cpu_threads if expert.settings.blocks_to_swap else 1
+        if self.extension:
+            instead = without_launcher(mixed_precision=precision, cpu_threads=threads)
+            return self.programs.extended_train(options), {**self._environment(), **instead}
+        config = self.accelerate_config
+        argv = self.programs.train(options, mixed_precision=precision, accelerate_config=config, cpu_threads=threads)
+        return argv, self._environment()
 
     def _environment(self) -> dict[str, str]:
         return self.programs.environment(self.machine.gpu, self.machine.hub)
+
+
+def _identity(weights: Weights, records: Iterable[Mapping[str, str]]) -> str:
+    """Of a file that is not here: what is recorded of the one of its name, so that deleting it changes nothing."""
+    if not weights.exists:
+        for record in records:
+            if record.get("weights", "").startswith(f"{weights.path.name} ("):
+                return record["weights"]
+    return weights.identity
 
 
 def _dataset_key(scans: tuple[Scan, ...]) -> str:

@@ -21,14 +21,37 @@ WITHOUT_EFFECT = frozenset(
         "gradient_checkpointing_cpu_offload",
     }
     | {"blocks_to_swap", "max_data_loader_n_workers", "persistent_data_loader_workers", "metadata_title"}
+    | {"ledger", "step_id", "states", "states_every_minutes", "states_every_steps", "states_keep_last"}
+    | {"max_nan_steps", "disk_patience", "validate_every_steps", "validation_timesteps"}
+    | {"preservation_folder", "held_out"}
 )
-"""Options that change where or how fast, never what is learned. The weights are compared by name and size instead."""
+"""Options that change where or how fast, never what is learned. The weights are compared by name and size instead, the
+preserved class and the held-out items by name."""
+OF_FILES_ALONE = frozenset(
+    f"--{name}"
+    for name in (
+        *("save_every_n_epochs", "save_every_n_steps", "save_last_n_epochs", "save_last_n_steps", "save_state"),
+        "metadata_author",
+    )
+)
+"""Parts of a key that decide which files there are, not what is learned: a training may go on under others."""
+OF_LENGTH = frozenset({"--max_train_epochs", "--max_train_steps"})
 
 
 def training_key(
-    options: Iterable[Option], *, weights: str, dataset: str, caches: Iterable[CacheState], revision: str
+    options: Iterable[Option],
+    *,
+    weights: str,
+    dataset: str,
+    caches: Iterable[CacheState],
+    revision: str,
+    preserved: str | None = None,
+    held_out: str = "",
 ) -> dict[str, str]:
-    """Everything the LoRA depends on, by names a person can read; the pictures and captions as one digest."""
+    """Everything the LoRA depends on, by names a person can read; the pictures and captions as one digest.
+
+    Which program trains is no part of it: musubi's own and the trainer extension learn the same.
+    """
     key = {
         f"--{option.name}": " ".join(option.values) or "on" for option in options if option.name not in WITHOUT_EFFECT
     }
@@ -44,6 +67,8 @@ def training_key(
         "dataset settings": dataset,
         "pictures and captions": hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16],
         "musubi": revision,
+        **({"preserved class": preserved} if preserved is not None else {}),
+        **({"held out": held_out} if held_out else {}),
     }
 
 
@@ -51,12 +76,24 @@ def why_train(key: Mapping[str, str], done: Mapping[str, str] | None, writes: It
     """The reason to train; empty when the files on disk are what `key` would give."""
     if not done:
         return "not trained yet"
-    changes = [
-        _change(part, done.get(part), key.get(part)) for part in {**done, **key} if done.get(part) != key.get(part)
-    ]
+    changes = list(differences(done, key).values())
     if changes:
         more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
         return "; ".join(changes[:3]) + more
+    return damage(writes)
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """The parts in which two keys differ, each with the difference in words."""
+    return {
+        part: _change(part, before.get(part), now.get(part))
+        for part in {**before, **now}
+        if before.get(part) != now.get(part)
+    }
+
+
+def damage(writes: Iterable[Path]) -> str:
+    """What is wrong with the first file that is missing or not whole; empty when all are there."""
     for path in writes:
         try:
             read_header(path)

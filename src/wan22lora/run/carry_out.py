@@ -15,9 +15,11 @@ from wan22lora.musubi.diagnoses import diagnose
 from wan22lora.musubi.log_lines import parse
 from wan22lora.plan.build import History, Prepared
 from wan22lora.plan.caches import begin, drop_overtaken, read_manifest, settle
+from wan22lora.plan.continuation import raise_refusals
 from wan22lora.plan.lacking import arriving, lacking
 from wan22lora.plan.model import Step
 from wan22lora.plan.sources import cache_folder_of
+from wan22lora.plan.states import read_states, states_of
 from wan22lora.run.attempt import CACHING
 from wan22lora.run.display import Display
 from wan22lora.run.folder import RunFolder
@@ -32,7 +34,8 @@ def read_history(folder: Path) -> History:
     """What earlier runs left in a run folder; nothing for a new one."""
     run_folder = RunFolder(folder)
     keys = {step: key for step in TRAININGS if (key := run_folder.key(step)) is not None}
-    return History(keys, read_manifest(cache_folder_of(folder)))
+    states = {step: read_states(states_of(folder, step)) for step in TRAININGS}
+    return History(keys, states, read_manifest(cache_folder_of(folder)))
 
 
 def carry_out_as_weights_arrive(
@@ -57,6 +60,7 @@ def carry_out_as_weights_arrive(
             carry_out(prepared, machine, display=display(), again=again)
             return prepared
         _raise_lacking(prepared, machine)
+        raise_refusals(steps, again)
         ids = [step.id for step in steps]
         first = next(step for step in ids if step in waits)
         ready = frozenset(ids[: ids.index(first)])
@@ -73,11 +77,13 @@ def carry_out_as_weights_arrive(
 def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: str) -> Outcome:
     """Runs every step that is not fresh; `again` is the command that continues after a failure.
 
-    Raises MachineError for what the machine lacks, before anything starts, and what execute raises.
+    Raises MachineError for what the machine lacks and RunFolderError for trainings that cannot go on, both before
+    anything starts, and what execute raises.
     """
     plan = prepared.plan
     if not plan.rehearsal:
         _raise_lacking(prepared, machine)
+    raise_refusals(plan.steps, again)
 
     cache = cache_folder_of(plan.folder)
     overtaken: list[Path] = []

@@ -4,8 +4,9 @@ run.json          whose folder this is, and whether it is a rehearsal's
 events.jsonl      the ledger (run/ledger.py)
 logs/             001-cache-latents.log, …: everything a program printed, byte for byte
 steps/            <step id>.json: what the finished result of a step depends on
+states/           <step id>/: what a training goes on from, and key.json, which says what it was trained with
 output/           what the trainings write
-previous/         <UTC time>-<step id>/: outputs of earlier attempts
+previous/         <UTC time>-<step id>/: outputs and states of earlier trainings
 .lock, holder.json
 """
 
@@ -25,6 +26,8 @@ from wan22lora import __version__
 from wan22lora.errors import MachineError, RunFolderError
 from wan22lora.files import read_json, write_json, write_text, written
 from wan22lora.plan.model import PlannedFile
+from wan22lora.plan.states import FOLDER, KEY_FILE
+from wan22lora.plan.trainer_options import LEDGER_FILE
 from wan22lora.run import alive
 from wan22lora.run.ledger import read_events
 from wan22lora.run.state import StepState, fold
@@ -35,9 +38,10 @@ class RunFolder:
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         self.path = path
-        self.events = path / "events.jsonl"
+        self.events = path / LEDGER_FILE
         self.logs = path / "logs"
         self.steps = path / "steps"
+        self.states = path / FOLDER
         self.output = path / "output"
         self.previous = path / "previous"
         self._marker = path / "run.json"
@@ -132,6 +136,16 @@ class RunFolder:
         """Record that a step is not done (any more)."""
         (self.steps / f"{step_id}.json").unlink(missing_ok=True)
 
+    def store_states_key(self, step_id: str, key: Mapping[str, str]) -> None:
+        """Record what the states of a training are being trained with. The last thing before it starts.
+
+        States without it, or with another one, are never continued; so what is there of another training must have
+        been set aside before.
+        """
+        folder = self.states / step_id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / KEY_FILE, dict(key))
+
     def new_log(self, step_id: str) -> Path:
         """Create the empty log file of an attempt, under a number that no log has had."""
         numbers = (re.match(r"(\d+)-", path.name) for path in self.logs.iterdir())
@@ -148,7 +162,8 @@ class RunFolder:
         stamp = datetime.fromtimestamp(self._now(), timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         shelf = _new_folder(self.previous, f"{stamp}-{step_id}")
         for path in present:
-            shutil.move(path, _free_name(shelf, path.name))
+            name = FOLDER if path.parent == self.states else path.name
+            shutil.move(path, _free_name(shelf, name))
         return shelf
 
     def write_planned(self, files: Iterable[PlannedFile]) -> tuple[Path, ...]:

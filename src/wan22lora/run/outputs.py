@@ -9,16 +9,21 @@ from wan22lora.musubi.names import SUFFIX, checkpoint_of
 from wan22lora.plan.model import Step
 
 _STATE = "-state"
+_AVERAGE = f"-ema{SUFFIX}"
 
 
 def earlier_outputs(step: Step) -> tuple[Path, ...]:
     """Results, checkpoints, states and sample pictures that bear the training's name.
 
-    musubi starts numbering at 1 again and would overwrite the first of them and leave the others, so that files of two
-    trainings could not be told apart. Empty for the caching steps, whose files are kept or removed one by one.
+    A training that starts numbering at 1 again would overwrite the first of them and leave the others, so that files of
+    two trainings could not be told apart. One that continues keeps them; one that becomes longer by that loses its
+    result alone. Empty for the caching steps, whose files are kept or removed one by one.
     """
     if step.id.startswith("cache-"):
         return ()
+    if step.continues is not None:
+        longer = step.predicted_steps is not None and step.predicted_steps > step.continues.total
+        return step.writes if longer else ()
     return tuple(path for result in step.writes for path in _left_by(result))
 
 
@@ -35,6 +40,8 @@ def _left_by(result: Path) -> list[Path]:
 def _is_of(name: str, file: str) -> bool:
     if file.endswith(_STATE):
         file = file[: -len(_STATE)] + SUFFIX
+    if file.endswith(_AVERAGE):
+        file = file[: -len(_AVERAGE)] + SUFFIX
     return checkpoint_of(name, file) is not None
 
 

@@ -104,6 +104,10 @@ class _Run:
         self.stage.emit("run-started", name=plan.name, rehearsal=plan.rehearsal, steps=ids, version=__version__)
         outcome = "failed"
         try:
+            with written(self.stage.folder.path):
+                for step in plan.steps:  # now, so that a run that is stopped before their turn goes on with them anew
+                    if step.anew:
+                        self.leave_behind(step)
             done = tuple([step.id for step in plan.steps if self.step(step)])
             outcome = "done"
         except Interrupted:
@@ -127,7 +131,10 @@ class _Run:
         if self.stage.stop.count:
             raise failures.stopped_before(step, self.stage.stop, self.hooks.again)
         with written(self.stage.folder.path):
-            log = self.prepare(step)
+            self.leave_behind(step)
+            if step.states is not None:
+                self.stage.folder.store_states_key(step.id, step.key)
+            log = self.stage.folder.new_log(step.id)
         attempt = Attempt(self.stage, step, log, self.hooks.parse)
         try:
             result = attempt.run(self.hooks.grace_seconds)
@@ -138,9 +145,11 @@ class _Run:
         attempt.judge(result, self.hooks.verify, self.hooks.diagnose, self.hooks.again)
         return True
 
-    def prepare(self, step: Step) -> Path:
-        self.stage.folder.forget_key(step.id)
-        shelf = self.stage.folder.set_aside(self.hooks.earlier(step), step.id)
+    def leave_behind(self, step: Step) -> None:
+        """Nothing of an earlier training may be taken for this one's: first its states, which could be continued."""
+        folder = self.stage.folder
+        folder.forget_key(step.id)
+        states = () if step.continues else (folder.states / step.id,)
+        shelf = folder.set_aside((*states, *self.hooks.earlier(step)), step.id)
         if shelf is not None:
             self.stage.emit("note", id=step.id, text=f"files of an earlier training are moved to {shelf}")
-        return self.stage.folder.new_log(step.id)

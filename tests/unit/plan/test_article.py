@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from wan22lora.machine.settings import Machine
-from wan22lora.musubi.programs import option_tokens
+from wan22lora.musubi.programs import TRAINER, option_tokens
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import Step
+from wan22lora.trainer.options import OPTIONS
 
 SHARED = {
     "--xformers": [],
@@ -67,6 +68,7 @@ WAN21 = {
     "--output_name": [WAN21_NAME],
     "--metadata_title": [WAN21_NAME],
 }
+OF_THE_EXTENSION = {f"--{option.name}" for option in OPTIONS}
 PATHS = {"--dit", "--vae", "--t5", "--dataset_config", "--output_dir"}
 FILES = {
     "train-high": "wan2.2_t2v_high_noise_14B_fp16.safetensors",
@@ -91,7 +93,7 @@ train: {{output_name: {WAN21_NAME}}}
 
 
 def options(step: Step) -> dict[str, list[str]]:
-    """The options of the trainer itself; fails where one is given twice."""
+    """The options of the trainer; fails where one is given twice."""
     found: dict[str, list[str]] = {}
     for token in option_tokens(step.argv):
         if token.startswith("--"):
@@ -102,7 +104,7 @@ def options(step: Step) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("pin", ["v0.3.4", "article"])
+@pytest.mark.parametrize("pin", ["v0.3.4", "v0.3.4\ntrainer: plain", "article"])
 @pytest.mark.parametrize(
     ("run", "step_id", "published"),
     [(WAN22_RUN, "train-high", HIGH), (WAN22_RUN, "train-low", LOW), (WAN21_RUN, "train", WAN21)],
@@ -117,13 +119,13 @@ def test_the_preset_gives_the_articles_command_option_for_option(
     assert ours["--dit"][0].endswith(FILES[step_id])
     assert ours["--vae"][0].endswith("wan_2.1_vae.safetensors")
     assert ours["--t5"][0].endswith("models_t5_umt5-xxl-enc-bf16.pth")
-    assert {name: values for name, values in ours.items() if name not in PATHS} == published
+    assert {name: values for name, values in ours.items() if name not in PATHS | OF_THE_EXTENSION} == published
 
 
 def test_the_launcher_gets_the_articles_option_and_what_keeps_accelerate_to_one_process(
     plan: Callable[..., Prepared],
 ) -> None:
-    (step,) = [step for step in plan(WAN22_RUN).plan.steps if step.id == "train-high"]
+    (step,) = [step for step in plan(f"{WAN22_RUN}trainer: plain\n").plan.steps if step.id == "train-high"]
     script = next(index for index, token in enumerate(step.argv) if token.endswith("wan_train_network.py"))
     launcher = step.argv[1:script]
     assert launcher[:2] == ("-m", "accelerate.commands.launch")
@@ -138,6 +140,37 @@ def test_the_launcher_gets_the_articles_option_and_what_keeps_accelerate_to_one_
     }
 
 
+def test_the_extension_is_started_directly_with_what_the_launcher_would_set(
+    plan: Callable[..., Prepared], machine: Machine
+) -> None:
+    prepared = plan(WAN22_RUN)
+    (step,) = [step for step in prepared.plan.steps if step.id == "train-high"]
+    assert step.argv[:3] == (str(machine.python), str(TRAINER), "--task")
+    assert (TRAINER / "__main__.py").is_file()
+    assert {name: value for name, value in step.env.items() if name.startswith(("ACCELERATE", "OMP"))} == {
+        "ACCELERATE_DYNAMO_BACKEND": "NO",
+        "ACCELERATE_MIXED_PRECISION": "fp16",
+        "ACCELERATE_USE_CPU": "False",
+        "OMP_NUM_THREADS": "1",  # the article's --num_cpu_threads_per_process
+    }
+    assert [file.path.name for file in prepared.plan.files] == ["dataset.toml"]
+    assert {name: words for name, words in options(step).items() if name in OF_THE_EXTENSION} == {
+        "--ledger": [str(prepared.plan.folder / "events.jsonl")],
+        "--step_id": ["train-high"],
+        "--states": [str(prepared.plan.folder / "states" / "train-high")],
+    }
+
+
+@pytest.mark.parametrize("more", ["trainer: plain", "pin: article"])
+def test_musubis_own_program_gets_nothing_of_the_extension(plan: Callable[..., Prepared], more: str) -> None:
+    prepared = plan(f"{WAN22_RUN}{more}\n")
+    for step in prepared.plan.steps:
+        assert not OF_THE_EXTENSION & set(step.argv)
+        assert "OMP_NUM_THREADS" not in step.env
+        assert step.states is None
+    assert "accelerate.yaml" in [file.path.name for file in prepared.plan.files]
+
+
 def test_the_articles_eighteen_pictures_make_1800_steps_for_each_expert(plan: Callable[..., Prepared]) -> None:
     prepared = plan(WAN22_RUN)
     assert prepared.batches_per_epoch == 18
@@ -150,9 +183,13 @@ def test_an_expert_whose_blocks_wait_in_ram_gets_the_cpus_threads_to_copy_them(
     run = WAN22_RUN.replace("  low: {", "  low: {blocks_to_swap: 9, ")
     threads = {
         step.id: step.argv[step.argv.index("--num_cpu_threads_per_process") + 1]
-        for step in plan(run).plan.steps
+        for step in plan(f"{run}trainer: plain\n").plan.steps
         if step.id.startswith("train")
     }
+    under_extension = {
+        step.id: step.env["OMP_NUM_THREADS"] for step in plan(run).plan.steps if step.id.startswith("train")
+    }
+    assert under_extension == threads
     assert (
         threads == {"train-high": "1", "train-low": str(machine.cpu_threads)} == {"train-high": "1", "train-low": "7"}
     )

@@ -73,7 +73,7 @@ def training_keys(prepared: Prepared) -> dict[str, str]:
 
 def test_without_preservation_the_captions_are_encoded_as_ever(prepare: Prepare) -> None:
     prepared = prepare("preservation: null")
-    assert set(files(prepared)) == {"dataset.toml", "accelerate.yaml"}
+    assert set(files(prepared)) == {"dataset.toml"}
     assert text_options(prepared).endswith("/dataset.toml")
 
 

@@ -19,7 +19,7 @@ from wan22lora.plan.model import Step
 from wan22lora.spec.model import DataSettings, TrainSettings
 
 Make = Callable[..., Prepared]
-BASE = "name: paper\npreset: style\nimages: ./pictures\n"
+BASE = "name: paper\npreset: style\nimages: ./pictures\ntrigger: paperworld\n"
 CLIPS = "name: paper\npreset: motion\nvideos: ./pictures\n"
 
 # key, a value, what else the value needs, the option and its words
@@ -67,6 +67,21 @@ TRAIN: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
     "fp8_scaled": (True, {}, ("--fp8_scaled",)),
     "attention": ("flash", {}, ("--flash_attn",)),
     "data_loader_workers": (5, {}, ("--max_data_loader_n_workers", "5")),
+    "preservation": (
+        {"class": "person", "weight": 0.5, "every": 3},
+        {},
+        (
+            *("--preservation_weight", "0.5", "--preservation_every", "3"),
+            *("--preservation_folder", "class-38a81e87"),
+        ),
+    ),
+    "ema": ({"decay": 0.99}, {}, ("--ema_decay", "0.99")),
+    "states": (
+        {"every_minutes": 2.5, "every_steps": 40, "keep_last": 3},
+        {},
+        ("--states_every_minutes", "2.5", "--states_every_steps", "40", "--states_keep_last", "3"),
+    ),
+    "max_nan_steps": (7, {}, ("--max_nan_steps", "7")),
     "checkpoint": ("/other dit.safetensors", {}, ("--dit", "/other dit.safetensors")),
     "output_name": ("-dash", {}, ("--output_name=-dash",)),
     "title": ("-- a title", {}, ("--metadata_title=-- a title",)),

@@ -10,7 +10,7 @@ from wan22lora.errors import SpecError
 from wan22lora.musubi.contract import Option, load_contract
 from wan22lora.musubi.options import OWNED_OPTIONS
 from wan22lora.musubi.pins import PINS
-from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN
+from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN, option_tokens
 from wan22lora.plan.build import Prepared
 
 Make = Callable[..., Prepared]
@@ -22,14 +22,20 @@ REFUSED = {
 }
 
 
+OTHERWISE_BY_THE_EXTENSION = {"resume", "resume_from_huggingface"}
+
+
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("pin", [pin.name for pin in PINS])
-def test_every_option_of_both_pins_can_be_given(plan: Make, pin: str, step: str) -> None:
+@pytest.mark.parametrize(
+    ("pin", "trainer"), [(pin.name, "plain") for pin in PINS] + [("v0.3.4", "extension")], ids=lambda value: str(value)
+)
+def test_every_option_of_both_pins_can_be_given(plan: Make, pin: str, trainer: str, step: str) -> None:
     known = load_contract(next(each for each in PINS if each.name == pin)).programs[STEPS[step]]
     names = [name.removeprefix("--") for name in known]
-    given = {name: example(known[f"--{name}"]) for name in names if name not in OWNED_OPTIONS | REFUSED}
-    text = f"{BASE}pin: {pin}\nmusubi: {{{step}: {json.dumps(given)}}}\n"
-    argvs: dict[str, tuple[str, ...]] = {each.id: after_the_script(each.argv) for each in plan(text).plan.steps}
+    refused = REFUSED | (OTHERWISE_BY_THE_EXTENSION if trainer == "extension" else set())
+    given = {name: example(known[f"--{name}"]) for name in names if name not in OWNED_OPTIONS | refused}
+    text = f"{BASE}pin: {pin}\ntrainer: {trainer}\nmusubi: {{{step}: {json.dumps(given)}}}\n"
+    argvs: dict[str, tuple[str, ...]] = {each.id: option_tokens(each.argv) for each in plan(text).plan.steps}
     for name in given:
         assert argvs[step].count(f"--{name}") == 1
         assert name == "vae_cache_cpu" or step != "train-low" or f"--{name}" not in argvs["train-high"]
@@ -64,11 +70,6 @@ def test_an_option_that_musubi_would_not_understand_is_refused_at_its_place(
 def test_a_value_that_starts_with_a_dash_stays_a_value(plan: Make) -> None:
     argv = plan(f"{BASE}musubi: {{train: {{log_prefix: -x}}}}\n").plan.steps[-1].argv
     assert "--log_prefix=-x" in argv
-
-
-def after_the_script(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Without accelerate's own options, some of which have the same names."""
-    return argv[next(index for index, word in enumerate(argv) if word.endswith(".py")) :]
 
 
 def example(option: Option) -> Any:

@@ -1,0 +1,139 @@
+"""Whether a training runs, and where it begins: at its first step, at a state, or not before a person has decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wan22lora.errors import Finding, RunFolderError
+from wan22lora.plan.model import Refusal, Step
+from wan22lora.plan.states import Kept, State
+from wan22lora.plan.training import OF_FILES_ALONE, OF_LENGTH, damage, differences, why_train
+
+RESTART, EXTEND = " --restart", " --extend"
+FRESH = "trained, and nothing changed since"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of trainings that ran before, by the ids of steps."""
+
+    again: frozenset[str] = frozenset()
+    """Those that `--force` names: they run though nothing changed."""
+    restart: frozenset[str] = frozenset()
+    """Those that begin at their first step, whatever is there of them."""
+    extend: bool = False
+    """Trainings that are to become longer go on from their states."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What there is of one training."""
+
+    done: Mapping[str, str]
+    """The key that it was finished with; empty where it is not finished."""
+    kept: Kept
+    writes: tuple[Path, ...]
+    """The files of its result."""
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.done or self.kept.newest or self.kept.key or any(path.exists() for path in self.writes))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What becomes of one training; the fields of Step that it decides."""
+
+    why: str
+    fresh: bool = False
+    continues: State | None = None
+    anew: bool = False
+    refusal: Refusal | None = None
+
+
+def turn_of(
+    step: str, key: Mapping[str, str], before: Before, asked: Asked, *, total: int | None, extension: bool
+) -> Turn:
+    """`total` is how many optimizer steps the training is to have; `extension` whether it can go on from a state."""
+    if step in asked.restart:
+        return Turn("not trained yet") if before.nothing else Turn("asked for with --restart", anew=True)
+    turn = _under_extension(step, key, before, asked, total) if extension else _plain(step, key, before, asked)
+    if step in asked.again and (turn.fresh or turn.continues or turn.refusal):
+        return Turn("asked for", anew=extension)
+    return turn
+
+
+def _plain(step: str, key: Mapping[str, str], before: Before, asked: Asked) -> Turn:
+    why = why_train(key, before.done, before.writes)
+    if asked.extend and before.done and why:
+        return _refused(step, {"": "musubi's own program (trainer: plain) cannot continue, so it cannot be extended"})
+    return Turn(why or FRESH, fresh=not why)
+
+
+def _under_extension(step: str, key: Mapping[str, str], before: Before, asked: Asked, total: int | None) -> Turn:
+    state = before.kept.newest
+    if before.done:
+        changes = differences(before.done, key)
+        lost = damage(before.writes)
+        if state is not None and before.kept.key != before.done:
+            state = None  # of another training than the finished one
+        if not changes and not lost:
+            return Turn(FRESH, fresh=True)
+    elif state is None:
+        return Turn("not trained yet")
+    elif not before.kept.key:
+        return _refused(step, {"": f"its states in {state.path.parent} do not say what they were trained with"})
+    else:
+        changes = _of_what_is_learned(differences(before.kept.key, key))
+        lost = ""
+    if changes:
+        return _changed(step, changes, state, asked, total)
+    if state is None:
+        return Turn(lost)
+    return Turn(f"{lost}{'; ' if lost else ''}{_continues(state, total)}", continues=state)
+
+
+def _changed(step: str, changes: Mapping[str, str], state: State | None, asked: Asked, total: int | None) -> Turn:
+    only_length = set(_of_what_is_learned(changes)) <= OF_LENGTH
+    longer = only_length and state is not None and total is not None and total > state.total
+    if not asked.extend:
+        return _refused(step, changes, extendable=longer)
+    if state is not None and longer:
+        return Turn(f"extended: {'; '.join(changes.values())}; {_continues(state, total)}", continues=state)
+    if state is None and only_length:
+        changes = {**changes, "": "no state of it is left, so it cannot be extended"}
+    return _refused(step, changes)
+
+
+def _of_what_is_learned(changes: Mapping[str, str]) -> dict[str, str]:
+    return {part: change for part, change in changes.items() if part not in OF_FILES_ALONE}
+
+
+def _continues(state: State, total: int | None) -> str:
+    return f"continues at step {state.step:,} of {state.total if total is None else total:,}"
+
+
+def _refused(step: str, changes: Mapping[str, str], *, extendable: bool = False) -> Turn:
+    findings = tuple(Finding(step, change) for change in changes.values())
+    why = f"refused: {'; '.join(changes.values())}"
+    return Turn(why, refusal=Refusal(findings, extendable))
+
+
+def raise_refusals(steps: Iterable[Step], command: str, outcome: str = "; nothing was started") -> None:
+    """Raises RunFolderError with all that speaks against running these steps, and the ways out; `command` is what was
+    typed."""
+    refused = [(step, step.refusal) for step in steps if step.refusal is not None]
+    if not refused:
+        return
+    command = command.removesuffix(EXTEND)
+    ways = [f"{command}{RESTART}: trains anew; what is there moves to previous/"]
+    if all(refusal.extendable for _, refusal in refused):
+        ways.append(f"{command}{EXTEND}: goes on to the new end")
+    names = " and ".join(step.id for step, _ in refused)
+    raise RunFolderError(
+        f"{names} cannot go on under what run.yaml says now{outcome}",
+        findings=[finding for _, refusal in refused for finding in refusal.findings],
+        fix="\n→ ".join(ways),
+    )
