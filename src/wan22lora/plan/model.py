@@ -66,6 +66,11 @@ class Step:
     refusal: Refusal | None = None
     """Set for a step that must not run without a decision of a person."""
 
+    @property
+    def reports(self) -> bool:
+        """True for the trainer extension: it writes its own events, so that they are not read from its output."""
+        return self.states is not None
+
 
 @dataclass(frozen=True)
 class Plan:
