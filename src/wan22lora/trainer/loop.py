@@ -1,0 +1,330 @@
+"""The training loop: musubi's own steps in musubi's own order, with a position that can be kept and found again.
+
+Given the same seed it draws the same random numbers as training/trainer_base.py:2019-2159 at v0.3.4 does, so a training
+under this loop and one under musubi's give the same LoRA.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from musubi_tuner.modules.scheduling_flow_match_discrete import FlowMatchDiscreteScheduler
+from musubi_tuner.training.accelerator_setup import clean_memory_on_device
+from musubi_tuner.training.sampling_prompts import should_sample_images
+
+from . import randomness
+from .checkpoints import Checkpoints
+from .continuing import Continuing, Position, Snapshot
+from .ema import Average
+from .events import Events
+from .failing import TrainingFailed, TrainingStopped
+from .parts import Parts
+from .preservation import Preservation
+from .reporting import Reporting
+from .stopping import Stop
+from .validation import Validation
+
+
+@dataclass
+class _Step:
+    """What gathers until an optimizer step is complete."""
+
+    losses: list[torch.Tensor] = field(default_factory=list)
+    preservation: list[torch.Tensor] = field(default_factory=list)
+    samples: int = 0
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The parts of the loop, and what it does beside training."""
+
+    trainer: Any
+    parts: Parts
+    continuing: Continuing
+    checkpoints: Checkpoints
+    reporting: Reporting
+    events: Events
+    stop: Stop
+    average: Average | None = None
+    preservation: Preservation | None = None
+    validation: Validation | None = None
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return len(self.parts.train_dataloader)
+
+    @property
+    def epochs(self) -> int:
+        steps_per_epoch = math.ceil(self.batches_per_epoch / self.parts.args.gradient_accumulation_steps)
+        return math.ceil(self.parts.args.max_train_steps / steps_per_epoch)
+
+    def run(self) -> None:
+        """Trains to the end. Raises TrainingStopped after a signal, with a state saved, and TrainingFailed."""
+        _Running(self).run()
+
+
+class _Running:
+    """The loop under way: where it is, and what has gathered."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop, self._parts, self._args = loop, loop.parts, loop.parts.args
+        self._trainer, self._accelerator, self._lora = loop.trainer, loop.parts.accelerator, loop.parts.lora
+        self._noise_scheduler = FlowMatchDiscreteScheduler(
+            shift=self._args.discrete_flow_shift, reverse=True, solver="euler"
+        )
+        self._at = Position()
+        self._random: dict[str, Any] | None = None
+        """Random states of the state that is continued from, until they are put back."""
+        self._epoch_random = torch.get_rng_state()
+        self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer)
+        self._step = _Step()
+        self._nan_steps = 0
+
+    def run(self) -> None:
+        loop, parts, began = self._loop, self._parts, time.monotonic()
+        self._trainer.on_train_start(self._args, self._accelerator, parts.network, parts.transformer, parts.optimizer)
+        self._continue()
+        if self._at.batches == 0:
+            self._sample(0)
+        clean_memory_on_device(self._accelerator.device)
+        parts.optimizer_train_fn()
+        loop.stop.finish_batches()
+        while self._at.step < self._args.max_train_steps or self._at.batch:
+            self._run_epoch()
+        self._finish()
+        seconds = round(time.monotonic() - began, 3)
+        loop.events.emit("training-ended", step=self._at.step, seconds=seconds)
+
+    def _continue(self) -> None:
+        snapshot = self._loop.continuing.restore(self._trainer)
+        if snapshot is not None:
+            self._snapshot, self._at, self._random = snapshot, snapshot.at, snapshot.random
+            self._epoch_random = snapshot.epoch_random
+        total, epochs, state = self._args.max_train_steps, self._loop.epochs, self._loop.continuing.newest
+        self._loop.events.emit(
+            "training-begun", step=self._at.step, total=total, epoch=self._at.epoch + 1, epochs=epochs, state=state
+        )
+        begins = "begins" if state is None else f"continues after step {self._at.step} of {state}"
+        print(f"training {begins}; {total} steps, {epochs} epochs", flush=True)
+
+    def _run_epoch(self) -> None:
+        self._parts.current_epoch.value = self._at.epoch + 1
+        self._lora.on_epoch_start(self._parts.transformer)
+        for batch in self._batches_left():
+            self._train_on(batch)
+            if self._loop.stop.wanted:
+                self._stop()
+        self._end_epoch()
+
+    def _batches_left(self) -> Iterator[Any]:
+        """The batches of the current epoch that are not done yet, in the order of an epoch that never stopped."""
+        loader = self._parts.train_dataloader
+        if self._at.epoch and loader.persistent_workers:
+            # Workers that stay take no seed in later epochs (torch's _MultiProcessingDataLoaderIter._reset); those of a
+            # process that continued must not take one either.
+            loader.generator = torch.Generator()
+        if self._at.batch == 0:
+            self._restore_random()
+            self._epoch_random = torch.get_rng_state()
+            self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer)
+        else:
+            torch.set_rng_state(self._epoch_random)
+            loader = self._accelerator.skip_first_batches(loader, self._at.batch)
+        if self._at.batch < self._loop.batches_per_epoch:
+            batches = iter(loader)
+            while self._at.step < self._args.max_train_steps and (batch := next(batches, None)) is not None:
+                self._restore_random()  # only now: loading an epoch's first batch seeds Python's generator anew
+                yield batch
+        self._restore_random()
+
+    def _restore_random(self) -> None:
+        if self._random is not None:
+            randomness.restore(self._random)
+            self._random = None
+
+    def _train_on(self, batch: dict[str, Any]) -> None:
+        with self._accelerator.accumulate(self._parts.training_model):
+            self._lora.on_step_start()
+            self._backward(batch)
+            size = batch["latents"].shape[0]
+            self._step.samples += size
+            self._at = replace(self._at, batch=self._at.batch + 1, batches=self._at.batches + 1)
+            if not self._accelerator.sync_gradients:
+                self._parts.lr_scheduler.step()  # accelerate's scheduler only counts here
+                return
+            self._update()
+        self._after_update()
+
+    def _backward(self, batch: dict[str, Any]) -> None:
+        """Adds the gradients of one batch: musubi's process_batch, with a backward pass for each loss."""
+        args, accelerator, parts, trainer = self._args, self._accelerator, self._parts, self._trainer
+        latents = trainer.scale_shift_latents(batch["latents"])
+        noise = torch.randn_like(latents)
+        noisy, timesteps = trainer.get_noisy_model_input_and_timesteps(
+            args, noise, latents, batch["timesteps"], self._noise_scheduler, accelerator.device, parts.dit_dtype
+        )
+        preservation = self._loop.preservation
+        if preservation is not None and preservation.due(self._at.batches):
+            kept = preservation.loss(
+                trainer,
+                args,
+                accelerator,
+                parts.transformer,
+                self._lora,
+                batch,
+                latents,
+                noise,
+                noisy,
+                timesteps,
+                parts.network_dtype,
+            )
+            accelerator.backward(kept * preservation.factor)
+            self._step.preservation.append(kept.detach())
+        output = trainer.call_dit(
+            args, accelerator, parts.transformer, latents, batch, noise, noisy, timesteps, parts.network_dtype
+        )
+        loss, _ = trainer.compute_loss(
+            args, output, timesteps, self._noise_scheduler, parts.dit_dtype, parts.network_dtype, self._at.step
+        )
+        accelerator.backward(loss)
+        self._step.losses.append(loss.detach())
+
+    def _update(self) -> None:
+        """One optimizer step. A loss that is no number would ruin the weights for good, so its update is left out."""
+        args, parts = self._args, self._parts
+        losses, preservation = _numbers(self._step.losses), _numbers(self._step.preservation)
+        finite = all(map(math.isfinite, (*losses, *preservation)))
+        lr = float(parts.lr_scheduler.get_last_lr()[0])
+        if finite:
+            if args.max_grad_norm != 0.0:
+                self._accelerator.clip_grad_norm_(self._lora.get_trainable_params(), args.max_grad_norm)
+            parts.optimizer.step()
+            parts.lr_scheduler.step()
+        parts.optimizer.zero_grad(set_to_none=True)
+        if finite and args.scale_weight_norms:
+            self._lora.apply_max_norm_regularization(args.scale_weight_norms, self._accelerator.device)
+        self._nan_steps = 0 if finite else self._nan_steps + 1
+        self._at = replace(self._at, step=self._at.step + 1)
+        self._loop.reporting.step(
+            self._at.step,
+            self._at.epoch + 1,
+            losses=losses,
+            preservation=preservation,
+            lr=lr,
+            samples=self._step.samples,
+        )
+        self._step = _Step()
+
+    def _after_update(self) -> None:
+        loop, step = self._loop, self._at.step
+        if self._nan_steps:
+            self._warn_of_nan()
+        elif loop.average is not None:
+            loop.average.update(step)
+        self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer)
+        if loop.checkpoints.due_after_step(step) or should_sample_images(self._args, step):
+            with self._weights_for_looking():
+                self._sample(step)
+                if loop.checkpoints.due_after_step(step):
+                    loop.checkpoints.after_step(step, self._at.epoch)
+        if loop.validation is not None and loop.validation.due(step):
+            self._validate()
+        if loop.continuing.due(step):
+            loop.continuing.save(self._snapshot)
+        loop.reporting.start_clock()
+
+    def _warn_of_nan(self) -> None:
+        step, most = self._at.step, self._args.max_nan_steps
+        text = f"the loss of step {step} is no finite number; its update was left out"
+        self._loop.events.emit("warning", text=text)
+        print(text, flush=True)
+        if self._nan_steps >= most:
+            raise TrainingFailed(
+                "nan",
+                f"{most} steps in a row without a finite loss, the last of them step {step}; the LoRA is as it was"
+                f" after step {step - most}",
+                "a lower learning_rate or max_grad_norm: 1 usually helps; NaN from the first step on comes from a"
+                " damaged cache, the wrong VAE or weights of another format than mixed_precision says",
+            )
+
+    def _end_epoch(self) -> None:
+        loop, epoch = self._loop, self._at.epoch + 1
+        loop.events.emit("epoch", epoch=epoch, of=loop.epochs, step=self._at.step)
+        with self._weights_for_looking():
+            if loop.checkpoints.due_after_epoch(epoch, loop.epochs):
+                loop.checkpoints.after_epoch(self._at.step, epoch)
+            self._sample(self._at.step, epoch)
+        self._at = replace(self._at, epoch=epoch, batch=0)
+        loop.reporting.start_clock()
+
+    def _sample(self, step: int, epoch: int | None = None) -> None:
+        """Sample pictures, if they are due. A stop need not wait for them."""
+        if not should_sample_images(self._args, step, epoch if step else 0):
+            return
+        parts, folder = self._parts, Path(self._args.output_dir) / "sample"
+        before = set(folder.glob("*"))
+        with self._interruptible():
+            self._trainer.sample_images(
+                self._accelerator,
+                self._args,
+                epoch if step else 0,
+                step,
+                parts.vae,
+                parts.transformer,
+                parts.sample_parameters,
+                parts.dit_dtype,
+            )
+        self._loop.events.emit("samples", step=step, paths=sorted(set(folder.glob("*")) - before))
+
+    def _validate(self) -> None:
+        loop, step = self._loop, self._at.step
+        assert loop.validation is not None
+        with self._weights_for_looking():
+            result = loop.validation.run(
+                self._trainer, self._parts, self._lora, stop_requested=lambda: loop.stop.wanted
+            )
+        if result is not None:
+            loop.events.emit("validation", step=step, loss=result.loss, bins=result.bins, seconds=result.seconds)
+            print(f"validation after step {step}: loss {result.loss:.4g}", flush=True)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Work that a stop may break off: the state of the last step is saved then."""
+        try:
+            with self._loop.stop.interruptible():
+                yield
+        except TrainingStopped:
+            if self._at.batches:
+                self._loop.continuing.save(self._snapshot)
+            raise
+
+    @contextmanager
+    def _weights_for_looking(self) -> Iterator[None]:
+        """Schedule-free optimizers hold other weights for use than for training."""
+        self._parts.optimizer_eval_fn()
+        try:
+            yield
+        finally:
+            self._parts.optimizer_train_fn()
+
+    def _stop(self) -> None:
+        self._loop.continuing.save(self._snapshot)
+        self._loop.stop.raise_if_wanted()
+
+    def _finish(self) -> None:
+        self._loop.continuing.save(self._snapshot)
+        self._accelerator.end_training()
+        self._parts.optimizer_eval_fn()
+        self._loop.checkpoints.final(self._at.step, self._loop.epochs)
+
+
+def _numbers(losses: list[torch.Tensor]) -> list[float]:
+    numbers: list[float] = torch.stack([each.float() for each in losses]).tolist() if losses else []
+    return numbers

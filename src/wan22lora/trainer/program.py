@@ -1,0 +1,76 @@
+"""The program: options, the training, and what to say when it ends before its end."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from .events import Events
+from .failing import TrainingFailed, TrainingStopped
+from .guard import require_known_musubi
+from .options import add_options
+from .stopping import Stop
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code: 0 done, 128 + signal after a stop with everything kept, 1 failed (an event says why)."""
+    stop = Stop()
+    stop.listen()
+    own = ArgumentParser(add_help=False, allow_abbrev=False)
+    add_options(own)
+    told, _ = own.parse_known_args(argv)  # musubi's own options are known only once musubi is
+    events = Events(told.ledger, told.step_id)
+    try:
+        require_known_musubi()
+        args = _arguments(argv)
+        from .expert import Expert
+
+        Expert(args, events, stop).train(args)
+    except TrainingStopped as stopped:
+        from .states import newest_state
+
+        found = newest_state(told.states)
+        state, step = (None, 0) if found is None else (found.path, found.facts["step"])
+        events.emit("training-stopped", step=step, state=state, signal=stopped.signal)
+        print(f"stopped; {f'the newest state is {state}' if state else 'there is no state yet'}", flush=True)
+        return 128 + stopped.signal
+    except TrainingFailed as failure:
+        events.emit("training-failed", reason=failure.reason, text=failure.text, fix=failure.fix)
+        print(f"{failure.text}\n{failure.fix}", file=sys.stderr, flush=True)
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        reason = "out-of-memory" if _is_out_of_memory(error) else "error"
+        events.emit("training-failed", reason=reason, text=f"{type(error).__name__}: {error}"[:2000], fix="")
+        return 1
+    return 0
+
+
+def _arguments(argv: Sequence[str]) -> Namespace:
+    """As musubi's main reads them (wan_train_network.py:752-768 at v0.3.4), without what the extension replaces."""
+    from musubi_tuner.hv_train_network import setup_parser_common
+    from musubi_tuner.wan_train_network import wan_setup_parser
+
+    parser: ArgumentParser = wan_setup_parser(setup_parser_common())
+    add_options(parser)
+    args = parser.parse_args(argv)
+    refused = {
+        "resume": "the training continues from the newest state by itself",
+        "config_file": "options are given by name here, where a misspelt one is noticed",
+        "dit_high_noise": "it would train one LoRA for both experts; train each by itself",
+        "show_timesteps": "it trains nothing; musubi's own program shows them",
+    }
+    for name, reason in refused.items():
+        if getattr(args, name):
+            parser.error(f"--{name}: {reason}")
+    args.dit_dtype = None  # found in the weights
+    args.vae_dtype = args.vae_dtype or "bfloat16"
+    return args
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
