@@ -24,7 +24,7 @@ def earlier_outputs(step: Step) -> tuple[Path, ...]:
     if step.continues is not None:
         longer = step.predicted_steps is not None and step.predicted_steps > step.continues.total
         return step.writes if longer else ()
-    return tuple(path for result in step.writes for path in _left_by(result))
+    return tuple(dict.fromkeys(path for result in step.writes for path in _left_by(result)))
 
 
 def _left_by(result: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import pytest
 
 from wan22lora.errors import MachineError, RunFolderError
 from wan22lora.plan.model import PlannedFile
+from wan22lora.plan.states import read_states
 from wan22lora.run import alive
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.ledger import Ledger
@@ -146,6 +147,22 @@ def test_two_files_of_one_name_both_survive(folder: RunFolder, tmp_path: Path) -
 def test_nothing_to_set_aside_makes_no_folder(folder: RunFolder) -> None:
     assert folder.set_aside([folder.output / "missing"], "train") is None
     assert not folder.previous.exists()
+
+
+def test_states_move_as_a_whole_with_what_says_whose_they_are(folder: RunFolder) -> None:
+    folder.store_states_key("train-high", {"rank": "16"})
+    (folder.states / "train-high" / "step-00000120").mkdir()
+    shelf = folder.set_aside([folder.states / "train-high"], "train-high")
+    assert shelf is not None
+    assert {path.name for path in (shelf / "states").iterdir()} == {"key.json", "step-00000120"}
+    assert list(folder.states.iterdir()) == []
+
+
+def test_the_key_of_the_states_is_replaced_whole(folder: RunFolder) -> None:
+    for key in ({"rank": "16"}, {"rank": "32", "Größe": "960×960"}):
+        folder.store_states_key("train-high", key)
+        assert read_states(folder.states / "train-high").key == key
+    assert [path.name for path in (folder.states / "train-high").iterdir()] == ["key.json"]
 
 
 def test_planned_files_are_written_only_where_they_differ(folder: RunFolder) -> None:

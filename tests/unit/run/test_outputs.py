@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from wan22lora.plan.model import Step, StepId
+from wan22lora.plan.states import State
 from wan22lora.run.outputs import earlier_outputs
 
 
@@ -20,6 +22,9 @@ def test_everything_of_the_training_and_nothing_of_another(tmp_path: Path) -> No
         "demo-high-step00001000.safetensors",
         "demo-high-step00001000-state",
         "demo-high-state",
+        "demo-high-ema.safetensors",
+        "demo-high-000001-ema.safetensors",
+        "demo-high-step00001000-ema.safetensors",
         "sample/demo-high_e000001_00_20260101120000.png",
         "sample/demo-high_000100_00_20260101120000_5.mp4",
     ]
@@ -35,12 +40,23 @@ def test_everything_of_the_training_and_nothing_of_another(tmp_path: Path) -> No
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = earlier_outputs(step("train-high", tmp_path / "demo-high.safetensors"))
-    assert {str(path.relative_to(tmp_path)) for path in found} == set(own)
+    for results in (["demo-high"], ["demo-high", "demo-high-ema"]):
+        found = earlier_outputs(step("train-high", *(tmp_path / f"{name}.safetensors" for name in results)))
+        assert sorted(str(path.relative_to(tmp_path)) for path in found) == sorted(own)
 
 
 def test_a_first_training_finds_nothing(tmp_path: Path) -> None:
     assert earlier_outputs(step("train", tmp_path / "output" / "demo.safetensors")) == ()
+
+
+def test_a_training_that_continues_keeps_its_checkpoints(tmp_path: Path) -> None:
+    for name in ("demo-high.safetensors", "demo-high-000001.safetensors"):
+        (tmp_path / name).touch()
+    of_total = State(tmp_path / "step-00000120", 120, 300)
+    going_on = replace(step("train-high", tmp_path / "demo-high.safetensors"), continues=of_total, predicted_steps=300)
+    assert earlier_outputs(going_on) == ()
+    longer = replace(going_on, predicted_steps=400)
+    assert [path.name for path in earlier_outputs(longer)] == ["demo-high.safetensors"]
 
 
 def test_caches_are_not_moved_away(tmp_path: Path) -> None:

@@ -1,0 +1,179 @@
+"""Every training is trained, continued, left alone or refused for the right reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wan22lora.errors import RunFolderError
+from wan22lora.musubi.safetensors import write
+from wan22lora.plan.continuation import Asked, Before, Turn, raise_refusals, turn_of
+from wan22lora.plan.model import Step
+from wan22lora.plan.states import Kept, State
+
+STEP = "train-high"
+KEY = {"--learning_rate": "3e-4", "--max_train_epochs": "100", "--save_every_n_epochs": "20", "musubi": "v0.3.4"}
+OTHER = {**KEY, "--learning_rate": "1e-4"}
+LONGER = {**KEY, "--max_train_epochs": "150"}
+TOTALS = {"100": 1800, "150": 2700, "50": 900}
+HALFWAY = State(Path("states/train-high/step-00000900"), 900, 1800)
+END = State(Path("states/train-high/step-00001800"), 1800, 1800)
+
+Make = Callable[..., Turn]
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    path = tmp_path / "paper-high.safetensors"
+    write(path, {"a.lora_down.weight": ("F16", (1,), b"\0\0")}, {})
+    return path
+
+
+@pytest.fixture
+def turn(result: Path) -> Make:
+    def decide(
+        key: dict[str, str],
+        *,
+        done: dict[str, str] | None = None,
+        state: State | None = None,
+        states_key: dict[str, str] | None = None,
+        extension: bool = True,
+        **asked: object,
+    ) -> Turn:
+        if not done:
+            result.unlink(missing_ok=True)
+        kept = Kept(state, KEY if states_key is None and state else states_key or {})
+        before = Before(done or {}, kept, (result,))
+        total = TOTALS[key["--max_train_epochs"]]
+        return turn_of(STEP, key, before, replace(Asked(), **asked), total=total, extension=extension)  # type: ignore[arg-type]
+
+    return decide
+
+
+def refused(turn: Turn) -> list[str]:
+    assert turn.refusal is not None
+    assert turn.continues is None
+    assert not turn.fresh
+    return [str(finding) for finding in turn.refusal.findings]
+
+
+def test_a_training_without_anything_begins(turn: Make) -> None:
+    for asked in ({}, {"extend": True}, {"restart": frozenset({STEP})}):
+        assert turn(KEY, **asked) == Turn("not trained yet")
+    assert turn(KEY, states_key=OTHER) == Turn("not trained yet")
+
+
+def test_a_finished_training_is_left_alone(turn: Make) -> None:
+    for asked in ({}, {"extend": True}, {"restart": frozenset({"train-low"})}):
+        assert turn(KEY, done=KEY, state=END, **asked) == Turn("trained, and nothing changed since", fresh=True)
+
+
+def test_a_stopped_training_goes_on(turn: Make) -> None:
+    assert turn(KEY, state=HALFWAY) == Turn("continues at step 900 of 1,800", continues=HALFWAY)
+
+
+def test_a_stopped_training_goes_on_though_other_checkpoints_are_wanted_now(turn: Make) -> None:
+    assert turn({**KEY, "--save_every_n_epochs": "10"}, state=HALFWAY).continues == HALFWAY
+
+
+def test_a_finished_training_whose_file_is_gone_makes_it_again_from_its_last_state(turn: Make, result: Path) -> None:
+    result.unlink()
+    why = "paper-high.safetensors is missing; continues at step 1,800 of 1,800"
+    assert turn(KEY, done=KEY, state=END) == Turn(why, continues=END)
+    assert turn(KEY, done=KEY) == Turn("paper-high.safetensors is missing")
+    assert turn(KEY, done=KEY, state=END, states_key=OTHER) == Turn("paper-high.safetensors is missing")
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_would_bend_the_training_is_refused_part_by_part(turn: Make, finished: bool) -> None:
+    key = {**OTHER, "musubi": "other", "--save_every_n_epochs": "20"}
+    made = turn(key, done=KEY if finished else None, state=END if finished else HALFWAY)
+    assert refused(made) == [
+        "train-high: --learning_rate was 3e-4, is 1e-4",
+        "train-high: musubi was v0.3.4, is other",
+    ]
+    assert made.refusal is not None
+    assert not made.refusal.extendable
+
+
+def test_a_finished_training_without_states_is_not_thrown_away_either(turn: Make) -> None:
+    assert refused(turn(OTHER, done=KEY)) == ["train-high: --learning_rate was 3e-4, is 1e-4"]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_longer_training_is_refused_until_it_is_called_an_extension(turn: Make, finished: bool) -> None:
+    state = END if finished else HALFWAY
+    key = {**LONGER, "--save_every_n_epochs": "10"}
+    made = turn(key, done=KEY if finished else None, state=state)
+    assert "train-high: --max_train_epochs was 100, is 150" in refused(made)
+    assert made.refusal is not None
+    assert made.refusal.extendable
+    extended = turn(key, done=KEY if finished else None, state=state, extend=True)
+    assert extended.continues == state
+    assert "--max_train_epochs was 100, is 150" in extended.why
+    assert extended.why.endswith(f"continues at step {state.step:,} of 2,700")
+
+
+@pytest.mark.parametrize("key", [{**KEY, "--max_train_epochs": "50"}, {**LONGER, "--learning_rate": "1e-4"}, OTHER])
+def test_only_more_epochs_or_steps_are_an_extension(turn: Make, key: dict[str, str]) -> None:
+    for asked in (False, True):
+        made = turn(key, done=KEY, state=END, extend=asked)
+        assert refused(made)
+        assert made.refusal is not None
+        assert not made.refusal.extendable
+
+
+@pytest.mark.parametrize(("state", "states_key"), [(None, None), (END, OTHER)])
+def test_an_extension_needs_a_state_of_that_very_training(
+    turn: Make, state: State | None, states_key: dict[str, str] | None
+) -> None:
+    made = turn(LONGER, done=KEY, state=state, states_key=states_key, extend=True)
+    assert "train-high: no state of it is left, so it cannot be extended" in refused(made)
+
+
+def test_states_of_unknown_origin_are_never_continued(turn: Make) -> None:
+    (said,) = refused(turn(KEY, state=HALFWAY, states_key={}))
+    assert "do not say what they were trained with" in said
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER])
+@pytest.mark.parametrize("done", [None, KEY])
+def test_a_restart_begins_anew_whatever_is_there(turn: Make, key: dict[str, str], done: dict[str, str] | None) -> None:
+    for asked in ({"restart": frozenset({STEP})}, {"again": frozenset({STEP})}):
+        made = turn(key, done=done, state=END if done else HALFWAY, **asked)
+        assert made.anew
+        assert made.continues is None
+        assert made.refusal is None
+        assert made.why.startswith("asked for")
+
+
+def test_musubis_own_program_trains_again_as_it_always_did(turn: Make) -> None:
+    assert turn(KEY, done=KEY, extension=False).fresh
+    assert turn(OTHER, done=KEY, extension=False) == Turn("--learning_rate was 3e-4, is 1e-4")
+    assert turn(KEY, done=KEY, extension=False, again=frozenset({STEP})) == Turn("asked for")
+    (said,) = refused(turn(LONGER, done=KEY, extension=False, extend=True))
+    assert "cannot be extended" in said
+    assert turn(KEY, state=HALFWAY, extension=False) == Turn("not trained yet")
+
+
+def step(step_id: str, made: Turn) -> Step:
+    return Step(step_id, (), Path(), {}, refusal=made.refusal)  # type: ignore[arg-type]
+
+
+def test_all_trainings_are_told_at_once_with_the_ways_out(turn: Make) -> None:
+    longer, other = turn(LONGER, state=HALFWAY), turn(OTHER, state=HALFWAY)
+    with pytest.raises(RunFolderError) as caught:
+        raise_refusals([step("train-high", longer), step("train-low", other)], "wan22lora train run.yaml --extend")
+    said = str(caught.value)
+    assert caught.value.exit_code == 7
+    assert "train-high and train-low cannot go on" in said
+    assert "--max_train_epochs was 100, is 150" in said
+    assert "--learning_rate was 3e-4, is 1e-4" in said
+    assert "→ wan22lora train run.yaml --restart:" in said
+    assert "--extend" not in said
+    with pytest.raises(RunFolderError, match=r"→ wan22lora train run.yaml --extend:"):
+        raise_refusals([step("train-high", longer)], "wan22lora train run.yaml")
+    raise_refusals([step("train-high", turn(KEY, state=HALFWAY))], "wan22lora train run.yaml")
