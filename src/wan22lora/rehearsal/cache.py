@@ -13,7 +13,7 @@ from pathlib import Path
 from wan22lora.dataset.latents import latents_of, text_file
 from wan22lora.dataset.source import Item, Latents
 from wan22lora.rehearsal.cache_folder import CacheFile, Encoder, by_bucket, cache_files, in_chunks, remove_others
-from wan22lora.rehearsal.contents import open_datasets, read_items
+from wan22lora.rehearsal.contents import open_datasets, read_captions, read_items
 from wan22lora.rehearsal.dataset_toml import Dataset
 from wan22lora.rehearsal.session import Session
 from wan22lora.rehearsal.tensors import dtype_named, read_metadata
@@ -58,7 +58,7 @@ def cache_text(args: Namespace, session: Session) -> None:
     wanted: list[set[Path]] = []
     for index, dataset in enumerate(datasets):
         session.console.info("text", f"Encoding dataset [{index}]")
-        items = read_items(dataset, session.pin)
+        items = read_captions(dataset, session.pin)
         files = [_text_file(item, dataset) for item in items]
         skipped = present[index] if args.skip_existing else set()
         batches = in_chunks(files, dataset.source.batch_size)

@@ -83,7 +83,7 @@ class Checkpoints:
         path = self._folder / name
         self._session.console.print(f"\nsaving checkpoint: {path}")
         self._saved += 1
-        write_tiny(path, _shapes(self._args), self._dtype, saved_metadata(self._args, self._metadata, step, epoch))
+        write_tiny(path, lora_shapes(self._args), self._dtype, saved_metadata(self._args, self._metadata, step, epoch))
         self._session.faults.after_checkpoint(path, self._saved, final=final)
 
     def _remove(self, name: str) -> None:
@@ -100,7 +100,7 @@ class Checkpoints:
         state = self._folder / name
         console.info("accelerator", f"Saving current state to {state}")
         state.mkdir(exist_ok=True)
-        write_tiny(state / "model.safetensors", _shapes(args), "float32", {"format": "pt"})
+        write_tiny(state / "model.safetensors", lora_shapes(args), "float32", {"format": "pt"})
         console.info("saved", f"Model weights saved in {state / 'model.safetensors'}")
         for part, file in _STATE_FILES.items():
             absent = {"Scheduler": args.optimizer_type.lower().endswith("schedulefree")}
@@ -122,7 +122,7 @@ def _step_to_remove(step: int, kept: int, every: int) -> int:
     return old - old % every
 
 
-def _shapes(args: Namespace) -> dict[str, tuple[int, ...]]:
+def lora_shapes(args: Namespace) -> dict[str, tuple[int, ...]]:
     rank = args.network_dim or _DEFAULT_RANK
     shapes: dict[str, tuple[int, ...]] = {}
     for module in _MODULES:

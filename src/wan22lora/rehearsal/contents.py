@@ -59,6 +59,18 @@ def read_items(dataset: Dataset, pin: str) -> tuple[Item, ...]:
     return items
 
 
+def read_captions(dataset: Dataset, pin: str) -> tuple[Item, ...]:
+    """The items as the encoding of captions sees them: what a JSONL file lists is not opened, and has no size."""
+    if dataset.source.jsonl is None:
+        return read_items(dataset, pin)
+    lines = _lines(dataset.source.jsonl)
+    paths = _paths(dataset.source.jsonl)
+    return tuple(
+        Item(path, stem_of(str(path)), line["caption"], (0, 0), None, None)
+        for path, line in zip(paths, lines, strict=True)
+    )
+
+
 def _listed(dataset: Dataset, pin: str) -> list[Path]:
     """Pictures without a caption are left out silently at v0.3.4; at the article's revision they stop the caching."""
     folder = dataset.source.directory

@@ -1,11 +1,14 @@
 """Ways in which a stand-in can go wrong on request, as the real programs do (tests of everything around them).
 
 `WAN22LORA_FAULT="train-high:oom@12,cache-text:half-cache@3"`: a program (`cache-latents`, `cache-text`, `train`) or the
-id of the step in `WAN22LORA_STEP`, the fault, and the step or file, counted from 1, at which it happens (default 1).
+id of the step in `WAN22LORA_STEP`, the fault, and the step, file or state, counted from 1, at which it happens (default
+1). Files and states are counted anew in each process, steps go on. A disk that is full stays so, or until the file that
+`WAN22LORA_REHEARSAL_FULL_DISK` names is no longer there.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
@@ -26,6 +29,9 @@ KINDS = (
     "truncated",  # exits with 0, but the trained file (or cache file N) is cut short
     "half-cache",  # killed while cache file N is being written
     "disk-full",  # the disk is full when file N is written
+    "disk-full-state",  # the same for state N of the trainer extension
+    "half-state",  # killed while state N is being written
+    "kill",  # killed before step N, as by the loss of power or of the machine
     "ignore-sigint",  # Ctrl-C has no effect
     "sigterm-orphan",  # a child in the same process group ignores both signals and keeps the streams open
     "missing-attention",  # the attention package is not installed, noticed at the first step
@@ -92,6 +98,8 @@ class Faults:
 
     def on_step(self, number: int) -> None:
         """Before the work of step (or file) `number`."""
+        if self._is_at("kill", number):
+            _die_at_once()
         if self._is_at("hang", number):
             hang()
         if self._is_at("oom", number):
@@ -122,8 +130,16 @@ class Faults:
             _cut(path)
         self._fill_disk(path, number)
 
+    def before_state(self, file: Path, data: bytes, number: int) -> None:
+        """Before `data` are written to the file of state `number`. Raises OSError on a full disk."""
+        if self._is_at("half-state", number):
+            file.write_bytes(data[: len(data) // 2])
+            _die_at_once()
+        if self._is_at("disk-full-state", number) and _disk_stays_full():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def _fill_disk(self, path: Path, number: int) -> None:
-        if self._is_at("disk-full", number):
+        if self._is_at("disk-full", number) and _disk_stays_full():
             _cut(path)
             cause = 'Os { code: 28, kind: StorageFull, message: "No space left on device" }'
             raise SafetensorError(f"Error while serializing: IoError({cause})")
@@ -142,6 +158,11 @@ def _cut(path: Path) -> None:
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
     os.truncate(path, (start + path.stat().st_size) // 2)
+
+
+def _disk_stays_full() -> bool:
+    sign = os.environ.get("WAN22LORA_REHEARSAL_FULL_DISK")
+    return sign is None or Path(sign).exists()
 
 
 def _die_at_once() -> None:

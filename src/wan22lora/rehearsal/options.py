@@ -12,11 +12,21 @@ from typing import Any
 from wan22lora.musubi.contract import Option, load_contract
 from wan22lora.musubi.pins import pin_named
 from wan22lora.rehearsal.session import Session
+from wan22lora.trainer.options import add_options
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_REPLACED = {
+    "resume": "the training continues from the newest state by itself",
+    "config_file": "options are given by name here, where a misspelt one is noticed",
+    "dit_high_noise": "it would train one LoRA for both experts; train each by itself",
+    "show_timesteps": "it trains nothing; musubi's own program shows them",
+}
+"""Options of musubi's that the trainer extension refuses (trainer/program.py), and why."""
 
 
 def parse(program: str, argv: Sequence[str], session: Session) -> Namespace:
@@ -26,6 +36,19 @@ def parse(program: str, argv: Sequence[str], session: Session) -> Namespace:
         _add(parser, option)
     args = parser.parse_args(argv)
     return _with_config_file(args, parser, argv, session)
+
+
+def parse_for_extension(argv: Sequence[str], session: Session) -> Namespace:
+    """The same for the trainer extension, which takes musubi's options and its own."""
+    parser = ArgumentParser(prog="trainer")
+    for option in load_contract(pin_named(session.pin)).programs["wan_train_network"].values():
+        _add(parser, option)
+    add_options(parser)
+    args = parser.parse_args(argv)
+    for name, reason in _REPLACED.items():
+        if getattr(args, name, None):
+            parser.error(f"--{name}: {reason}")
+    return args
 
 
 def _add(parser: ArgumentParser, option: Option) -> None:

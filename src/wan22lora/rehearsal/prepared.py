@@ -30,7 +30,8 @@ class Prepared:
 
     @cached_property
     def workers(self) -> int:
-        return min(self.args.max_data_loader_n_workers, os.cpu_count() or 1)
+        wanted: int = self.args.max_data_loader_n_workers
+        return min(wanted, os.cpu_count() or 1)
 
     @cached_property
     def needed(self) -> tuple[str, ...]:

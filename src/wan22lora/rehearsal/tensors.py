@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wan22lora.musubi.safetensors import write
@@ -35,8 +35,15 @@ def read_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def write_tiny(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, metadata: Mapping[str, str]) -> None:
-    """A file of zeros, marked as a rehearsal's."""
+def write_tiny(
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: str,
+    metadata: Mapping[str, str],
+    contents: Callable[[str, tuple[int, ...]], bytes] | None = None,
+) -> None:
+    """A file marked as a rehearsal's, of zeros or of what `contents` gives for a safetensors dtype and a shape."""
     stored, size = _STORED[dtype]
-    tensors = {key: (stored, shape, bytes(size * math.prod(shape))) for key, shape in shapes.items()}
+    data = contents or (lambda _, shape: bytes(size * math.prod(shape)))
+    tensors = {key: (stored, shape, data(stored, shape)) for key, shape in shapes.items()}
     write(path, tensors, {**metadata, **MARK})

@@ -10,11 +10,10 @@ import math
 import os
 import random
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from wan22lora.rehearsal.checkpoints import Checkpoints
 from wan22lora.rehearsal.contents import open_datasets
-from wan22lora.rehearsal.dataset_toml import Dataset
 from wan22lora.rehearsal.metadata import Size, training_metadata
 from wan22lora.rehearsal.prepared import Prepared
 from wan22lora.rehearsal.refusals import (
@@ -28,7 +27,7 @@ from wan22lora.rehearsal.refusals import (
 )
 from wan22lora.rehearsal.session import Session
 from wan22lora.rehearsal.tensors import dtype_named
-from wan22lora.rehearsal.training_items import Batch, prepare_for_training
+from wan22lora.rehearsal.training_items import Batch, Cached, prepare_for_training
 from wan22lora.rehearsal.training_loop import TrainingLoop
 
 
@@ -47,13 +46,14 @@ def prepare(
     args: Namespace,
     session: Session,
     *,
-    held_out: frozenset[str] = frozenset(),
+    keeps: Callable[[Cached], bool] = lambda _: True,
+    on_batches: Callable[[list[Batch]], None] = lambda _: None,
     on_loaded: Callable[[str], None] = lambda _: None,
 ) -> Prepared | None:
     """Everything before the first step; None where nothing is to be trained (`--show_timesteps`).
 
-    `held_out` names items (the cache folder's name, a slash, the stem) that are not trained; `on_loaded` gets the dtype
-    of the loaded DiT. Raises what musubi-tuner raises, where it does.
+    Items that `keeps` does not let through are not trained; `on_batches` gets an epoch's batches once they are known,
+    `on_loaded` the dtype of the loaded DiT. Raises what musubi-tuner raises, where it does.
     """
     console = session.console
     dit_dtype = check_arguments(args, session)
@@ -61,7 +61,10 @@ def prepare(
         return None
     args.seed = random.randint(0, 2**32) if args.seed is None else args.seed
     datasets = open_datasets(args, session.pin, console, "trainer")
-    batches, items = _prepare(datasets, session, held_out)
+    prepared = [prepare_for_training(dataset, session, keeps) for dataset in datasets]
+    batches, items = [batch for batches, _ in prepared for batch in batches], sum(count for _, count in prepared)
+    on_batches(batches)
+    _require_items(items, session)
     _start_accelerator(args, dit_dtype, session)
     _prepare_sampling(args, session)
     _load_dit(args, session)
@@ -91,14 +94,11 @@ def save_dtype(args: Namespace, dit_dtype: str, session: Session) -> str:
     return dtype_named(args.save_precision or "float32")
 
 
-def _prepare(datasets: Sequence[Dataset], session: Session, held_out: frozenset[str]) -> tuple[list[Batch], int]:
-    prepared = [prepare_for_training(dataset, session, held_out) for dataset in datasets]
-    items = sum(count for _, count in prepared)
+def _require_items(items: int, session: Session) -> None:
     if items == 0:
         hint = ". Please ensure that the latent/Text Encoder cache has been created beforehand."
         hint = "" if session.pin == "article" else hint
         raise ValueError(f"No training items found in the dataset{hint} / データセットに学習データがありません")
-    return [batch for batches, _ in prepared for batch in batches], items
 
 
 def _start_accelerator(args: Namespace, dit_dtype: str, session: Session) -> None:

@@ -7,7 +7,7 @@ It trains whatever the folder holds, in the dataset or not; a file without its c
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,14 @@ BucketKey = tuple[Any, ...]
 
 
 def prepare_for_training(
-    dataset: Dataset, session: Session, held_out: frozenset[str] = frozenset()
+    dataset: Dataset, session: Session, keeps: Callable[[Cached], bool]
 ) -> tuple[list[Batch], int]:
-    """The batches of one epoch and the number of items with repeats. Raises ValueError for a foreign file's name."""
+    """The batches of one epoch and the number of items with repeats, both of the items that `keeps` lets through.
+
+    Raises ValueError for a foreign file's name.
+    """
     buckets: dict[BucketKey, Batch] = {}
-    for path in cache_files(dataset.source.cache, "_wan"):
+    for path in sorted(cache_files(dataset.source.cache, "_wan")):
         tokens = path.name.split("_")
         width, height = map(int, tokens[-2].split("x"))
         size = training_bucket((width, height), dataset.source)
@@ -52,17 +55,15 @@ def prepare_for_training(
         if not text.exists():
             session.console.warning("dataset", f"Text encoder output cache file not found: {text}")
             continue
-        item = Cached(path, text, stem)
-        if item.name in held_out:
-            continue
         key = (*size, *_rest_of_key(tokens, dataset))
-        buckets.setdefault(key, []).extend([item] * dataset.source.repeats)
+        buckets.setdefault(key, []).extend([Cached(path, text, stem)] * dataset.source.repeats)
     buckets = {key: buckets[key] for key in sorted(buckets)}
-    batches = list(_batches(buckets, dataset.source.batch_size))
+    size_of_batch = dataset.source.batch_size
     for key, items in buckets.items():
         session.console.info("bucket", f"bucket: {key}, count: {len(items)}")
-    session.console.info("bucket", f"total batches: {len(batches)}")
-    return batches, sum(map(len, buckets.values()))
+    session.console.info("bucket", f"total batches: {len(list(_batches(buckets, size_of_batch)))}")
+    kept = {key: [item for item in items if keeps(item)] for key, items in buckets.items()}
+    return list(_batches(kept, size_of_batch)), sum(map(len, kept.values()))
 
 
 def load_batch(batch: Batch, needed: tuple[str, ...], workers: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -83,6 +86,53 @@ class Bench:
     def cache_text(self, *options: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         fixed = ("--dataset_config", self.config, "--t5", "t5.pth", "--skip_existing")
         return self.run(self.argv("wan_cache_text_encoder_outputs", *fixed, *options), **env)
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def states(self) -> Path:
+        return self.folder / "states"
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """What the trainer extension told, all of it or the events of one kind."""
+        if not self.ledger.exists():
+            return []
+        told = [json.loads(line) for line in self.ledger.read_text(encoding="utf-8").splitlines()]
+        return [event for event in told if kind in (None, event["event"])]
+
+    def extension_argv(self, *options: str | Path, without: tuple[str, ...] = ()) -> list[str]:
+        """The same training under the trainer extension."""
+        plain = self.train_argv(*options, without=without)
+        script = plain.index(f"{MUSUBI}/src/musubi_tuner/wan_train_network.py")
+        own = ("--ledger", self.ledger, "--step_id", "train-high", "--states", self.states)
+        return [*plain[:script], "/somewhere/wan22lora/trainer", *plain[script + 1 :], *map(str, own)]
+
+    def extension(
+        self, *options: str | Path, without: tuple[str, ...] = (), **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        return self.run(self.extension_argv(*options, without=without), **env)
+
+    def start(self, *options: str | Path, **env: str) -> subprocess.Popen[bytes]:
+        """The same in a process group of its own, which writes to a file."""
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                self.extension_argv(*options),
+                cwd=self.folder,
+                env=self.environment(**env),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_for(self, kind: str, step: int = 0) -> None:
+        """Until an event of that kind is told, of that optimizer step or a later one."""
+        for _ in range(1000):
+            if any(event.get("step", 0) >= step for event in self.events(kind)):
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{kind} {step} never came: {self.events()}")
 
     def train_argv(self, *options: str | Path, launch: bool = False, without: tuple[str, ...] = ()) -> list[str]:
         fixed: dict[str, tuple[str | Path, ...]] = {
