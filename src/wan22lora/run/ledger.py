@@ -1,19 +1,39 @@
 """The history of a run folder: events.jsonl, one JSON object per line, only ever appended to.
 
-Every line has `t` (unix seconds) and `event`. What the runner writes, with the further fields:
+Every line has `t` (unix seconds) and `event`; `id` is a step's. What the runner writes, with the further fields:
 
 - run-started: name, rehearsal, steps (ids in order), version
 - step-skipped: id, why
 - step-started: id, argv, cwd, why, log, total, pid, pgid, birth (run/alive.py), host
-- train-step: id, step, total, loss, seconds (since the optimizer step before; null for the first)
-- checkpoint: id, path; it is about to be written
 - note: id, text
 - warning: id, text
-- step-ended: id, outcome (done, failed, outputs-wrong, interrupted), exit_code, seconds
 - stopping: id, text; a stop was asked for
+- step-ended: id, outcome (done, failed, outputs-wrong, interrupted), exit_code, seconds
 - run-ended: outcome (done, failed, interrupted)
 
-Losses that JSON has no number for are the strings `nan` and `inf`. Readers skip what they do not know.
+and, while musubi's own program trains, as its output tells them:
+
+- train-step: id, step, total, loss (an average), seconds (since the optimizer step before; null for the first)
+- checkpoint: id, path; it is about to be written
+
+The trainer extension appends its own lines to the same file (trainer/events.py), memory in bytes:
+
+- weights-loaded: id, seconds, ram_peak, gpu_peak, gpu_allocated
+- training-begun: id, step, total, epoch, epochs, state (path of the one it goes on from, or null)
+- train-step: as above with the step's own loss, and epoch, lr, samples, gpu_peak, gpu_reserved, losses (diffusion,
+  preservation; only where something is preserved)
+- epoch: id, epoch, of, step
+- checkpoint: id, path, sha256, step, epoch, ema, ema_sha256; it stands
+- samples: id, step, paths
+- state: id, path, step, bytes, seconds
+- validation: id, step, loss, bins (low, high, loss each), seconds
+- paused: id, text; unpaused: id, what
+- warning: id, text
+- training-stopped: id, step and state (of the newest state, or null), signal
+- training-failed: id, reason (nan, out-of-memory, disk-full, wrong-musubi, error), text, fix
+- training-ended: id, step, seconds
+
+Numbers that JSON has none for are the strings `nan` and `inf`. Readers skip what they do not know.
 """
 
 from __future__ import annotations
@@ -27,6 +47,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from wan22lora.run.tail import Tail
+
 Event = Mapping[str, Any]
 
 _MILESTONES = frozenset({"step-ended", "run-ended"})
@@ -34,26 +56,31 @@ _MILESTONES = frozenset({"step-ended", "run-ended"})
 
 
 class Ledger:
-    """Appends events. Raises OSError where the disk refuses a line."""
+    """Appends events, and hears those that other processes append. Raises OSError where the disk refuses a line."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        self._torn = _ends_torn(self._file)
+        self._tail = Tail(self._file)
 
     def append(self, event: str, **fields: object) -> Event:
         """Write one line with a single system call and return it as an event."""
         record = {"t": self._now(), "event": event, **{key: _plain(value) for key, value in fields.items()}}
         line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
-        # A line that a power cut or a full disk tore would swallow this one.
-        data = b"\n" + line if self._torn else line
+        # A line that a power cut, a full disk or the death of its writer tore would swallow this one.
+        data = b"\n" + line if _ends_torn(self._file) else line
         written = os.write(self._file, data)
-        self._torn = written < len(data)
-        if self._torn:
+        end = os.lseek(self._file, 0, os.SEEK_CUR)
+        self._tail.skip(end - written, end)
+        if written < len(data):
             raise OSError(28, os.strerror(28))
         if event in _MILESTONES:
             os.fsync(self._file)
         return record
+
+    def news(self) -> list[Event]:
+        """What other processes have appended since the last call. Torn and foreign lines are left out."""
+        return [event for line in self._tail.lines() if (event := _event(line)) is not None]
 
     def close(self) -> None:
         os.close(self._file)
@@ -75,12 +102,17 @@ def read_events(path: Path) -> Iterator[Event]:
         return
     with file:
         for line in file:
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict) and isinstance(record.get("event"), str):
-                yield record
+            event = _event(line)
+            if event is not None:
+                yield event
+
+
+def _event(line: str | bytes) -> Event | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("event"), str) else None
 
 
 def _ends_torn(file: int) -> bool:
