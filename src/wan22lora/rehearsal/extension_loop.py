@@ -60,6 +60,9 @@ class ExtensionLoop:
 
     def _run_epoch(self) -> None:
         batches = self._prepared.batches
+        # Not at an epoch's end: the last state of a training that ends within an epoch can then be trained further.
+        if self._at.batch == 0:
+            self._take_snapshot()
         self._prepared.announce_epoch(self._at.epoch + 1)
         while self._at.batch < len(batches) and self._at.step < self._args.max_train_steps:
             self._train_on(batches[self._at.batch])
@@ -71,7 +74,6 @@ class ExtensionLoop:
         self._checkpoints.after_epoch(epoch, epochs, self._at.step)
         self._sample(epoch=epoch)
         self._at = replace(self._at, epoch=epoch, batch=0)
-        self._take_snapshot()
 
     def _train_on(self, batch: Batch) -> None:
         index = self._at.batch

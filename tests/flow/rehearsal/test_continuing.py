@@ -101,6 +101,15 @@ def test_after_the_end_only_the_final_file_is_written_again(cached: Bench, whole
     assert tensors(cached.out) == whole
 
 
+def test_a_training_that_ended_can_be_trained_further(cached: Bench, whole: dict[str, bytes]) -> None:
+    """With more steps than at first, which ended in the middle of the third epoch."""
+    assert cached.extension(*OPTIONS[2:], "--max_train_steps", "5", without=("--max_train_epochs",)).returncode == 0
+    assert cached.events("epoch")[-1]["epoch"] == 3
+    assert cached.extension(*OPTIONS).returncode == 0
+    assert cached.events("training-begun")[-1]["step"] == 5
+    assert tensors(cached.out) == whole
+
+
 def test_half_a_state_is_passed_over(cached: Bench, whole: dict[str, bytes]) -> None:
     states = ("--states_every_steps", "2")
     done = cached.extension(*OPTIONS, *states, WAN22LORA_FAULT="train:half-state@3")
