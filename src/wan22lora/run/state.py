@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from wan22lora.run.ledger import Event
-from wan22lora.run.pace import Pace
+from wan22lora.run.progress import Progress, SavedState, Validation
 
 Status = Literal["waiting", "skipped", "running", "done", "failed", "outputs-wrong", "interrupted", "lost"]
 """`lost`: it was running when a later run began, so wan22lora itself was killed. `running` in a folder whose
@@ -26,8 +26,32 @@ class StepState:
     step: int = 0
     """Optimizer steps done."""
     total: int | None = None
+    epoch: int | None = None
+    """Counted from 1."""
+    epochs: int | None = None
     loss: float | None = None
+    """Of the last step; from musubi's own program an average."""
+    recent_loss: float | None = None
+    """The mean of the last 50 steps."""
+    recent_preservation: float | None = None
+    lr: float | None = None
+    samples: int = 0
+    """Pictures and clips that it was shown, repeats counted; 0 where the program does not say."""
     seconds_per_step: float | None = None
+    loaded: bool = False
+    """True once the training has begun: the weights are loaded."""
+    state: SavedState | None = None
+    """The newest."""
+    validation: Validation | None = None
+    """The last."""
+    paused: str = ""
+    """Why it waits; empty while it does not."""
+    reason: str = ""
+    """Of a training that failed, where its program names one: nan, out-of-memory, disk-full, wrong-musubi, error."""
+    ram_peak: int | None = None
+    """Bytes, as are `gpu_peak` and `gpu_reserved`."""
+    gpu_peak: int | None = None
+    gpu_reserved: int | None = None
     started: float | None = None
     """Unix seconds, as is `ended`."""
     ended: float | None = None
@@ -80,12 +104,7 @@ def fold(events: Iterable[Event]) -> RunState:
 class _Step:
     status: Status = "waiting"
     facts: dict[str, Any] = field(default_factory=dict)
-    step: int = 0
-    total: int | None = None
-    loss: float | None = None
-    pace: Pace = field(default_factory=Pace)
-    checkpoints: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
 
 
 class Folding:
@@ -98,9 +117,6 @@ class Folding:
             "run-started": self._run_started,
             "step-skipped": self._step_skipped,
             "step-started": self._step_started,
-            "train-step": self._train_step,
-            "checkpoint": lambda event: self._steps[event["id"]].checkpoints.append(str(event["path"])),
-            "warning": lambda event: self._steps[event["id"]].warnings.append(str(event["text"])),
             "step-ended": self._step_ended,
             "run-ended": self._run_ended,
         }
@@ -111,7 +127,9 @@ class Folding:
             handler = self._handlers.get(event["event"])
             if handler is not None:
                 handler(event)
-        except (KeyError, TypeError, ValueError, OverflowError):
+            elif "id" in event:
+                self._steps[event["id"]].progress.add(event)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return
 
     def state(self) -> RunState:
@@ -143,17 +161,12 @@ class Folding:
         known = ("why", "pid", "pgid", "birth", "host", "log")
         facts = {key: event[key] for key in known if key in event}
         total = event.get("total")
-        self._steps[event["id"]] = _Step(
-            "running", {**facts, "started": event["t"]}, total=None if total is None else int(total)
-        )
-
-    def _train_step(self, event: Event) -> None:
-        step = self._steps[event["id"]]
-        loss, seconds, total = event["loss"], event["seconds"], event["total"]
-        step.step = int(event["step"])
-        step.total = None if total is None else int(total)
-        step.loss = None if loss is None else float(loss)
-        step.pace.add(None if seconds is None else float(seconds))
+        earlier = self._steps.get(event["id"], _Step()).progress
+        if not earlier.begun and earlier.earlier is not None:
+            earlier = earlier.earlier
+        earlier.earlier = None
+        progress = Progress(total=None if total is None else int(total), earlier=earlier)
+        self._steps[event["id"]] = _Step("running", {**facts, "started": event["t"]}, progress)
 
     def _step_ended(self, event: Event) -> None:
         step = self._steps[event["id"]]
@@ -166,14 +179,29 @@ class Folding:
 
 
 def _frozen(step_id: str, step: _Step) -> StepState:
+    progress = step.progress
     return StepState(
         id=step_id,
         status=step.status,
-        step=step.step,
-        total=step.total,
-        loss=step.loss,
-        seconds_per_step=step.pace.seconds_per_step,
-        checkpoints=tuple(step.checkpoints),
-        warnings=tuple(step.warnings),
+        step=progress.step,
+        total=progress.total,
+        epoch=progress.epoch,
+        epochs=progress.epochs,
+        loss=progress.loss,
+        recent_loss=progress.recent_loss,
+        recent_preservation=progress.recent_preservation,
+        lr=progress.lr,
+        samples=progress.samples,
+        seconds_per_step=progress.pace.seconds_per_step,
+        loaded=progress.begun,
+        state=progress.state,
+        validation=progress.validation,
+        paused=progress.paused,
+        reason=progress.reason,
+        ram_peak=progress.ram_peak,
+        gpu_peak=progress.gpu_peak,
+        gpu_reserved=progress.gpu_reserved,
+        checkpoints=tuple(progress.checkpoints),
+        warnings=tuple(progress.warnings),
         **step.facts,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -89,6 +90,96 @@ def test_a_skipped_step_keeps_what_its_last_attempt_reached() -> None:
     assert (step.status, step.step) == ("skipped", 4)
 
 
+def begun(step: int, state: str | None) -> Event:
+    fields = {"step": step, "total": 300, "epoch": 1 + step // 100, "epochs": 3, "state": state}
+    return {"t": 20.0, "event": "training-begun", "id": "train", **fields}
+
+
+def told(step: int, loss: float | str, **more: Any) -> Event:
+    """A step as the trainer extension tells it."""
+    fields = {"step": step, "total": 300, "epoch": 1, "loss": loss, "seconds": 2.0, "lr": 1e-4, "samples": 2}
+    return {"t": 21.0 + step, "event": "train-step", "id": "train", **fields, **more}
+
+
+def of(event: str, **fields: Any) -> Event:
+    return {"t": 30.0, "event": event, "id": "train", **fields}
+
+
+def test_what_a_reporting_trainer_tells_is_gathered() -> None:
+    both = {"losses": {"diffusion": 0.1, "preservation": 0.02}}
+    step = fold(
+        [
+            START,
+            started("train"),
+            of("weights-loaded", seconds=60.0, ram_peak=30, gpu_peak=20, gpu_allocated=15),
+            begun(0, None),
+            told(1, 0.1, gpu_peak=18, gpu_reserved=19, **both),
+            told(2, 0.3, gpu_peak=25, gpu_reserved=26),
+            of("epoch", epoch=1, of=3, step=2),
+            of(
+                "checkpoint", path="a.safetensors", sha256="x", step=2, epoch=1, ema="a-ema.safetensors", ema_sha256="y"
+            ),
+            of("state", path="states/train/step-00000002", step=2, bytes=7, seconds=1.0),
+            of("validation", step=2, loss=0.2, bins=[{"low": 875, "high": 906, "loss": 0.25}], seconds=3.0),
+            of("paused", text="no room"),
+        ]
+    ).steps["train"]
+    assert (step.step, step.total, step.epoch, step.epochs, step.lr, step.samples) == (2, 300, 1, 3, 1e-4, 4)
+    assert (step.loss, step.recent_loss, step.recent_preservation) == (0.3, pytest.approx(0.2), 0.02)
+    assert (step.ram_peak, step.gpu_peak, step.gpu_reserved) == (30, 25, 26)
+    assert step.checkpoints == ("a.safetensors", "a-ema.safetensors")
+    assert step.state is not None
+    assert (step.state.step, step.state.bytes) == (2, 7)
+    assert step.validation is not None
+    assert (step.validation.loss, step.validation.bins[0].loss) == (0.2, 0.25)
+    assert (step.loaded, step.paused) == (True, "no room")
+
+
+def test_the_loss_that_is_shown_is_the_mean_of_the_last_fifty_steps() -> None:
+    losses = [told(number, 100.0 if number <= 50 else 0.1 * (number % 2)) for number in range(1, 101)]
+    step = fold([START, started("train"), begun(0, None), *losses]).steps["train"]
+    assert step.recent_loss == pytest.approx(0.05)
+    broken = fold([START, started("train"), begun(0, None), *losses, told(101, "nan")]).steps["train"]
+    assert broken.recent_loss is not None
+    assert math.isnan(broken.recent_loss)
+    again = fold([START, started("train"), begun(0, None), *losses, told(101, "nan"), told(102, 0.05)]).steps["train"]
+    assert again.recent_loss == pytest.approx(0.05, abs=0.01)
+
+
+def test_a_continued_training_goes_on_counting_at_a_new_pace() -> None:
+    first = [START, started("train"), begun(0, None), *(told(number, 0.1) for number in range(1, 121))]
+    saved = of("state", path="states/train/step-00000120", step=120, bytes=7, seconds=1.0)
+    history = [
+        *first,
+        of("checkpoint", path="a.safetensors"),
+        saved,
+        told(121, 0.1),
+        ended("train", "interrupted", 130),
+    ]
+    before = fold([*history, START, started("train")]).steps["train"]
+    assert (before.step, before.loaded) == (0, False)
+    step = fold([*history, START, started("train"), begun(120, "states/train/step-00000120")]).steps["train"]
+    assert (step.step, step.total, step.checkpoints, step.samples) == (120, 300, ("a.safetensors",), 242)
+    assert step.seconds_per_step is None
+    assert step.recent_loss == pytest.approx(0.1)
+    assert step.state is not None
+    assert (step.state.step, step.state.bytes) == (120, 7)
+
+
+def test_a_start_that_came_to_nothing_does_not_lose_what_was_before() -> None:
+    state = of("state", path="s", step=9, bytes=7, seconds=1.0)
+    first = [START, started("train"), begun(0, None), told(9, 0.1), of("checkpoint", path="a"), state]
+    failed = [START, started("train"), ended("train", "failed", 1)]
+    step = fold([*first, *failed, *failed, START, started("train"), begun(9, "s")]).steps["train"]
+    assert (step.checkpoints, step.step) == (("a",), 9)
+
+
+def test_a_training_that_begins_anew_has_nothing_of_the_one_before() -> None:
+    first = [START, started("train"), begun(0, None), told(9, 0.1), of("checkpoint", path="a")]
+    step = fold([*first, START, started("train"), begun(0, None)]).steps["train"]
+    assert (step.checkpoints, step.step, step.loss, step.state) == ((), 0, None, None)
+
+
 def test_the_first_interval_and_single_slow_ones_do_not_change_the_pace() -> None:
     pace = Pace()
     assert pace.seconds_per_step is None
@@ -107,8 +198,14 @@ def test_the_pace_follows_a_machine_that_slows_down() -> None:
 anything: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 0, 10**400, 1.5, float("nan"), float("inf"), "", "train", [1], {}]
 )
-names = st.sampled_from(["run-started", "step-skipped", "step-started", "train-step", "checkpoint", "warning"])
-fields = st.sampled_from(["id", "step", "total", "loss", "seconds", "path", "steps", "name", "t", "outcome"])
+names = st.sampled_from(
+    ["run-started", "step-skipped", "step-started", "train-step", "checkpoint", "warning", "training-begun", "state"]
+    + ["weights-loaded", "epoch", "validation", "paused", "unpaused", "training-failed"]
+)
+fields = st.sampled_from(
+    ["id", "step", "total", "loss", "seconds", "path", "steps", "name", "t", "outcome", "lr", "losses", "samples"]
+    + ["epoch", "epochs", "of", "state", "bins", "bytes", "text", "reason", "gpu_peak"]
+)
 
 
 @given(st.lists(st.tuples(names | anything, st.dictionaries(fields, anything, max_size=6)), max_size=6))
