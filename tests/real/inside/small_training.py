@@ -37,6 +37,10 @@ def write_caption(cache, stem, number):
     """A caption's cache: noise whose first value is `number`, so that it can be told from others."""
     text = torch.randn(6, 4096, generator=torch.Generator().manual_seed(1000 + number))
     text[0, 0] = number
+    write_text(cache, stem, text)
+
+
+def write_text(cache, stem, text):
     item = _item(stem, None)
     item.text_encoder_output_cache_path = str(cache)
     cache.parent.mkdir(exist_ok=True)
