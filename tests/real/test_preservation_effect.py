@@ -52,8 +52,8 @@ def measured(
     return told
 
 
-# Measured with seeds 1 to 6, preserving in every batch: 98.5 to 99.3 % of the gain, the class moves 12 to 23 times less;
-# in every third: 96.5 to 97.8 %, 11 to 18 times less. Seed 5 is used here.
+# Measured with seeds 1 to 6, preserving in every batch: 98.5 to 99.3 % of the gain, and the class moves 12 to 23 times
+# less; in every third: 96.5 to 97.8 %, 11 to 18 times less. Seed 5 is used here.
 
 
 @pytest.mark.parametrize(("name", "share"), [("with", 0.97), ("rarely", 0.95)])

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import wan22lora
+
 from .asking import ask
 from .environment import SmallModels
+from .test_environment import read_safetensors
+
+TRAINER = Path(wan22lora.__file__).parent / "trainer"
+
+TRAINING = shlex.split("""
+--task t2v-A14B --sdpa --mixed_precision no --seed 5 --dataset_config dataset.toml --gradient_accumulation_steps 2
+--network_module networks.lora_wan --network_dim 4 --network_alpha 4 --network_dropout 0.3
+--optimizer_type AdamW --learning_rate 2e-3 --timestep_sampling shift --discrete_flow_shift 1.0
+--preserve_distribution_shape --min_timestep 875 --max_timestep 1000 --max_train_epochs 2
+--max_data_loader_n_workers 1 --output_dir loras --step_id train-high --ledger events.jsonl --held_out held-out.txt
+""")
 
 
 @pytest.fixture(scope="module")
-def answer(
-    musubi_python: Path,
-    environment: dict[str, str],
-    small_models: SmallModels,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, Any]:
-    return ask(
-        musubi_python, environment, "ask_validation", tmp_path_factory.mktemp("validation"), small_models.t2v_high
-    )
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("validation")
+
+
+@pytest.fixture(scope="module")
+def answer(musubi_python: Path, environment: dict[str, str], small_models: SmallModels, place: Path) -> dict[str, Any]:
+    return ask(musubi_python, environment, "ask_validation", place, small_models.t2v_high)
 
 
 def test_held_out_items_are_not_trained_on(answer: dict[str, Any]) -> None:
@@ -89,3 +103,22 @@ def test_a_name_without_caches_and_a_training_without_items_are_refused(answer: 
     absent, everything = answer["refusals"]
     assert "0/absent" in absent
     assert "none is left to train on" in everything
+
+
+def test_a_training_with_validation_gives_the_same_lora(
+    answer: dict[str, Any], musubi_python: Path, environment: dict[str, str], small_models: SmallModels, place: Path
+) -> None:
+    (place / "held-out.txt").write_text("0/a_1\n1/a_4\n", encoding="utf-8")
+    loras = []
+    for name, every in (("alone", "0"), ("validated", "2")):
+        own = ["--output_name", name, "--states", f"states-{name}", "--validate_every_steps", every]
+        command = [musubi_python, TRAINER, *TRAINING, "--dit", small_models.t2v_high, *own]
+        ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        loras.append(read_safetensors(place / "loras" / f"{name}.safetensors")[1])
+    assert loras[0] == loras[1]
+    events = map(json.loads, (place / "events.jsonl").read_text(encoding="utf-8").splitlines())
+    validated = [event for event in events if event["event"] == "validation"]
+    assert [event["step"] for event in validated] == [2, 4, 6, 8]
+    assert [len(event["bins"]) for event in validated] == [8] * 4
+    assert validated[-1]["loss"] < validated[0]["loss"]
