@@ -128,8 +128,8 @@ class _Running:
         loader = self._parts.train_dataloader
         if self._at.epoch and loader.persistent_workers:
             # Workers that stay take no seed in later epochs (torch's _MultiProcessingDataLoaderIter._reset); those of a
-            # process that continued must not take one either.
-            loader.generator = torch.Generator()
+            # process that continued must not take one either. accelerate's loader hands all over to another one.
+            loader.base_dataloader.generator = torch.Generator()
         if self._at.batch == 0:
             self._restore_random()
             self._epoch_random = torch.get_rng_state()
