@@ -32,7 +32,7 @@ def train_with_extension(args: Namespace, session: Session) -> None:
     stop.listen()
     session.faults.on_launch()  # a signal that is ignored on request stays so
     events = Events(args.ledger, args.step_id)
-    disk = Disk(events, stop, args.disk_patience)
+    disk = Disk(events, stop, session.faults.disk_patience(args.disk_patience))
     states = States(args.states, args.states_keep_last, disk, session.faults)
     try:
         _train(args, session, events, stop, states, disk)

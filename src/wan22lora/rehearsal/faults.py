@@ -2,8 +2,9 @@
 
 `WAN22LORA_FAULT="train-high:oom@12,cache-text:half-cache@3"`: a program (`cache-latents`, `cache-text`, `train`) or the
 id of the step in `WAN22LORA_STEP`, the fault, and the step, file or state, counted from 1, at which it happens (default
-1). Files and states are counted anew in each process, steps go on. A disk that is full stays so, or until the file that
-`WAN22LORA_REHEARSAL_FULL_DISK` names is no longer there.
+1). Files and states are counted anew in each process, steps go on. A full disk stays full, or until the file that
+`WAN22LORA_REHEARSAL_FULL_DISK` names is no longer there; for that the trainer extension waits as many seconds as its
+option says, or `WAN22LORA_REHEARSAL_DISK_PATIENCE`.
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ class Faults:
 
     def has(self, kind: str) -> bool:
         return kind in self._at
+
+    @staticmethod
+    def disk_patience(wanted: float) -> float:
+        """Seconds to wait for a disk that is full. Raises ValueError for a variable that is no number."""
+        return float(os.environ.get("WAN22LORA_REHEARSAL_DISK_PATIENCE", wanted))
 
     def on_launch(self) -> None:
         """In accelerate's launcher, whose child inherits the ignored signal."""

@@ -79,6 +79,13 @@ def test_a_full_disk_is_waited_for_with_patience(cached: Bench) -> None:
     assert cached.events("training-begun")[-1]["step"] == 4
 
 
+def test_the_patience_with_a_full_disk_may_come_from_outside(cached: Bench) -> None:
+    cached.env |= {"WAN22LORA_FAULT": "train:disk-full@1", "WAN22LORA_REHEARSAL_DISK_PATIENCE": "0.1"}
+    assert cached.extension().returncode == 1
+    assert cached.events()[-1]["reason"] == "disk-full"
+    assert left(cached.out) == []
+
+
 def test_it_goes_on_when_there_is_room_again(cached: Bench) -> None:
     """The file that means a full disk is gone by the time of the second look."""
     sign = cached.folder / "full"
