@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +22,7 @@ Describe = Callable[[int, int], dict[str, str]]
 class Checkpoints:
     """Writes the LoRA of one training."""
 
-    def __init__(
-        self, parts: Parts, average: Average | None, describe: Describe, events: Events, disk: Disk
-    ) -> None:
+    def __init__(self, parts: Parts, average: Average | None, describe: Describe, events: Events, disk: Disk) -> None:
         self._args: Namespace = parts.args
         self._accelerator, self._network, self._average = parts.accelerator, parts.lora, average
         self._describe, self._events, self._disk = describe, events, disk
@@ -97,7 +94,7 @@ class Checkpoints:
     def _remove(self, name: str) -> None:
         for path in (self._folder / name, _averaged(self._folder / name)):
             if path.exists():
-                os.remove(path)
+                path.unlink()
                 print(f"removed {path}", flush=True)
 
 

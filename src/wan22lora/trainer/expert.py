@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from musubi_tuner.wan_train_network import WanNetworkTrainer
@@ -27,7 +25,7 @@ from .stopping import Stop, Workers
 from .validation import Validation
 
 
-class Expert(WanNetworkTrainer):  # type: ignore[misc]  # musubi has no types
+class Expert(WanNetworkTrainer):
     """Trains one expert. `train` is musubi's own; the seams below lead to this extension."""
 
     def __init__(self, args: Namespace, events: Events, stop: Stop) -> None:
@@ -141,7 +139,7 @@ class Expert(WanNetworkTrainer):  # type: ignore[misc]  # musubi has no types
 
 def _tracker_settings(args: Namespace) -> dict[str, Any]:
     if args.log_tracker_config is not None:
-        import toml  # type: ignore[import-untyped,unused-ignore]  # one of musubi's requirements
+        import toml  # one of musubi's requirements
 
         settings: dict[str, Any] = toml.load(args.log_tracker_config)
         return settings
