@@ -26,6 +26,9 @@ def test_the_json_plan_has_the_four_steps(place: Place) -> None:
     assert [step["id"] for step in plan["steps"]] == ["cache-latents", "cache-text", "train-high", "train-low"]
     assert {key for step in plan["steps"] for key in step} >= {"id", "argv", "cwd", "env", "fresh", "why"}
     assert not any(step["fresh"] for step in plan["steps"])
+    assert [Path(file["path"]).name for file in plan["files"]] == ["dataset.toml"]
+    place.write("name: paper\npreset: article-wan22\nimages: pictures\ntrainer: plain\n")
+    plan = json.loads(place.wan22lora("train", "run.yaml", "--dry-run", "--json").stdout)
     assert [Path(file["path"]).name for file in plan["files"]] == ["dataset.toml", "accelerate.yaml"]
 
 
@@ -69,7 +72,9 @@ def test_musubis_checkout_is_named_in_three_ways(place: Place, given: tuple[str,
     assert {step["cwd"] for step in plan["steps"]} == {"/c"}
 
 
-def test_the_printed_script_does_what_train_does(place: Place) -> None:
+@pytest.mark.parametrize("trainer", ["extension", "plain"])
+def test_the_printed_script_does_what_train_does(place: Place, trainer: str) -> None:
+    place.write(f"name: paper\npreset: article-wan22\nimages: pictures\ntrain: {{epochs: 3}}\ntrainer: {trainer}\n")
     script = place.wan22lora("train", "run.yaml", "--dry-run", "--rehearse").stdout
     subprocess.run(["sh", "-c", script], check=True, env=place.environment, capture_output=True)
     by_script = {path.name for path in (place.run / "output").iterdir()}
@@ -102,8 +107,9 @@ def test_options_without_a_key_reach_their_step_and_are_checked(place: Place) ->
         assert part in done.stderr
 
 
-def test_a_setting_of_several_lines_stays_inside_the_script(place: Place) -> None:
-    settings = "name: paper\npreset: style\nimages: pictures\n"
+@pytest.mark.parametrize("trainer", ["extension", "plain"])
+def test_a_setting_of_several_lines_stays_inside_the_script(place: Place, trainer: str) -> None:
+    settings = f"name: paper\npreset: style\nimages: pictures\ntrainer: {trainer}\n"
 
     def play() -> None:
         script = place.wan22lora("train", "run.yaml", "--rehearse", "--dry-run").stdout
@@ -115,6 +121,6 @@ def test_a_setting_of_several_lines_stays_inside_the_script(place: Place) -> Non
     for author in ("one", "one\\ntouch escaped"):  # not trained, then trained with another author, then fresh
         place.write(f'{settings}train: {{author: "{author}", epochs: 1, save_every_epochs: 1}}\n')
         play()
-        assert place.wan22lora("train", "run.yaml", "--rehearse").exit_code == 0
+        assert place.wan22lora("train", "run.yaml", "--rehearse", "--restart").exit_code == 0
     play()
     assert not list(place.path.rglob("escaped"))

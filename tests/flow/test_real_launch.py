@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 import zipfile
@@ -14,12 +15,8 @@ from wan22lora.musubi.safetensors import write
 
 from .conftest import SOURCE, Place
 
-STAND_IN = f"""
-import os, runpy, sys
-sys.path.insert(0, {str(SOURCE)!r})
-os.environ["PYTHONPATH"] = {str(SOURCE)!r}
-sys.argv = ["rehearsal", "python", {{before}}*sys.argv[{{since}}:]]
-runpy.run_module("wan22lora.rehearsal", run_name="__main__")
+STAND_IN = f"""#!/bin/sh
+PYTHONPATH={shlex.quote(str(SOURCE))} exec {shlex.quote(sys.executable)} -m wan22lora.rehearsal python "$@"
 """
 
 
@@ -35,21 +32,18 @@ def expert(path: Path) -> None:
 
 @pytest.fixture
 def musubi(place: Place) -> Place:
-    """A checkout whose programs are the stand-ins, started as the real ones are; the low-noise expert is not there."""
-    source = place.path / "musubi" / "src"
-    programs = source / "musubi_tuner"
+    """A checkout, and a Python that plays its programs and the trainer; the low-noise expert is not there."""
+    programs = place.path / "musubi" / "src" / "musubi_tuner"
     programs.mkdir(parents=True)
     for program in ("wan_cache_latents", "wan_cache_text_encoder_outputs", "wan_train_network"):
-        (programs / f"{program}.py").write_text(STAND_IN.format(before="", since=0), encoding="utf-8")
-    launcher = source / "accelerate" / "commands"
-    launcher.mkdir(parents=True)
-    before = '"-m", "accelerate.commands.launch", '
-    (launcher / "launch.py").write_text(STAND_IN.format(before=before, since=1), encoding="utf-8")
+        (programs / f"{program}.py").touch()
+    python = place.write(STAND_IN, "python")
+    python.chmod(0o755)
     expert(place.path / "wan2.2_t2v_high_noise_14B_fp16.safetensors")
     for name in ("vae.pth", "t5.pth"):
         with zipfile.ZipFile(place.path / name, "w") as archive:
             archive.writestr("archive/data.pkl", b"")
-    place.write(f"musubi: musubi\nmusubi_python: {sys.executable}\n", "machine.yaml")
+    place.write("musubi: musubi\nmusubi_python: python\n", "machine.yaml")
     place.environment["WAN22LORA_MACHINE"] = str(place.path / "machine.yaml")
     place.write(
         "name: paper\npreset: style\nimages: pictures\ntrain: {epochs: 2}\n"

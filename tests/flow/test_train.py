@@ -50,7 +50,7 @@ def test_a_second_train_runs_nothing_and_says_so_quickly(place: Place) -> None:
     assert logs(place) == before
 
 
-def test_an_edited_caption_is_encoded_alone_and_both_experts_train_again(place: Place) -> None:
+def test_an_edited_caption_is_encoded_alone_and_concerns_both_experts(place: Place) -> None:
     place.wan22lora("train", "run.yaml", "--rehearse")
     before = place.caches()
     (place.path / "pictures" / "03.txt").write_text("paperworld, something else", encoding="utf-8")
@@ -58,7 +58,7 @@ def test_an_edited_caption_is_encoded_alone_and_both_experts_train_again(place: 
     after = place.caches()
     assert {name for name in before if before[name] != after[name]} == {"03_wan_te.safetensors"}
     script = place.wan22lora("train", "run.yaml", "--rehearse", "--dry-run").stdout
-    assert "# train-high: pictures and captions changed" in script
+    assert "# train-high: refused: pictures and captions changed" in script
     assert "# cache-text: fresh, would be skipped: all 18 files are current" in script
 
 
@@ -92,11 +92,10 @@ def test_another_resolution_encodes_all_latents_and_no_caption(place: Place) -> 
 
 
 def test_a_changed_learning_rate_trains_again_and_keeps_the_earlier_files_aside(place: Place) -> None:
+    run = "name: paper\npreset: article-wan22\nimages: pictures\ntrainer: plain\ntrain: {epochs: 3}\n"
+    place.write(run)
     place.wan22lora("train", "run.yaml", "--rehearse")
-    place.write(
-        "name: paper\npreset: article-wan22\nimages: pictures\n"
-        "train: {epochs: 3}\nexperts: {low: {learning_rate: 1e-4}}\n"
-    )
+    place.write(f"{run}experts: {{low: {{learning_rate: 1e-4}}}}\n")
     done = place.wan22lora("train", "run.yaml", "--rehearse")
     assert done.exit_code == 0, done.output
     assert "--learning_rate was 3e-4, is 1e-4" in done.stdout
@@ -135,8 +134,11 @@ FAULTS = [
     ("train-low:exit0", 6, "missing", "paper-low"),
     ("train-low:truncated", 6, "paper-low.safetensors", ""),
     ("train-high:missing-attention", 5, "xformers", "paper-high"),
-    ("train-high:nan@30", 6, "no number any more", ""),
+    ("train-high:nan@30", 5, "without a finite loss", "paper-high"),
     ("cache-text:crash@3", 5, "cache-text", "paper-high"),
+]
+OF_MUSUBIS_OWN_PROGRAM = [
+    ("train-high:nan@30", 6, "no number any more", ""),
     ("train-high:disk-full@1", 5, "space", ""),
 ]
 
@@ -154,6 +156,16 @@ def test_a_failing_step_is_diagnosed_and_the_same_command_goes_on(
     if absent:
         assert not (place.run / "output" / f"{absent}.safetensors").exists()
     assert place.wan22lora("train", "run.yaml", "--rehearse").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "exit_code", "cause", "absent"),
+    OF_MUSUBIS_OWN_PROGRAM,
+    ids=[case[0] for case in OF_MUSUBIS_OWN_PROGRAM],
+)
+def test_so_is_one_of_musubis_own_program(place: Place, fault: str, exit_code: int, cause: str, absent: str) -> None:
+    place.write("name: paper\npreset: article-wan22\nimages: pictures\ntrainer: plain\ntrain: {epochs: 3}\n")
+    test_a_failing_step_is_diagnosed_and_the_same_command_goes_on(place, fault, exit_code, cause, absent)
 
 
 def test_a_caching_that_dies_in_the_middle_leaves_no_half_file_and_keeps_the_whole_ones(place: Place) -> None:

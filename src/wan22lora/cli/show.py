@@ -12,6 +12,7 @@ from wan22lora.musubi.programs import is_program
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import PlannedFile, Step
 from wan22lora.plan.states import FOLDER, KEY_FILE
+from wan22lora.run.folder import RunFolder
 
 
 def plan_as_json(prepared: Prepared) -> str:
@@ -54,7 +55,7 @@ def _script(prepared: Prepared, not_here: Iterable[Finding]) -> Iterator[str]:
     for file in prepared.plan.files:
         yield from _file(file)
     for step in prepared.plan.steps:
-        yield from _step(step)
+        yield from _step(step, RunFolder(prepared.plan.folder))
 
 
 def _needed_folders(prepared: Prepared) -> set[str]:
@@ -99,11 +100,11 @@ def _file(file: PlannedFile) -> Iterator[str]:
     yield "END"
 
 
-def _step(step: Step) -> Iterator[str]:
+def _step(step: Step, run_folder: RunFolder) -> Iterator[str]:
     yield ""
     why = " ".join(step.why.splitlines())  # it may quote a setting of several lines
     yield f"# {step.id}: {'fresh, would be skipped: ' if step.fresh else ''}{why}"
-    lines = [*(() if step.fresh else _states(step)), *_command(step)]
+    lines = [*(() if step.fresh else _states(step, run_folder)), *_command(step)]
     stale = [f"rm -f {shlex.quote(str(path))}" for path in step.stale]
     if step.fresh or step.refusal is not None:
         yield from (f"# {part}" for line in lines for part in line.splitlines())
@@ -112,11 +113,12 @@ def _step(step: Step) -> Iterator[str]:
         yield from (*stale, *lines)
 
 
-def _states(step: Step) -> Iterator[str]:
-    """What keeps a training apart from the states of another one."""
+def _states(step: Step, run_folder: RunFolder) -> Iterator[str]:
+    """What keeps a training apart from the result and the states of another one."""
     if step.states is None:
         return
-    folder, previous = shlex.quote(str(step.states)), shlex.quote(str(step.states.parents[1] / "previous"))
+    folder, previous = shlex.quote(str(step.states)), shlex.quote(str(run_folder.previous))
+    yield f"rm -f {shlex.quote(str(run_folder.steps / f'{step.id}.json'))}"
     if step.continues is None:
         shelf = f"{previous}/$(date -u +%Y%m%dT%H%M%SZ)-{step.id}"
         yield f"if [ -e {folder} ]; then mkdir -p {shelf} && mv {folder} {shelf}/{FOLDER}; fi"

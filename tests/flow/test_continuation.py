@@ -1,0 +1,238 @@
+"""A training that was stopped goes on; one that is no longer what it was waits for a decision."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from wan22lora.musubi.safetensors import read_header
+
+from .conftest import Finished, Place
+
+RUN = "name: paper\npreset: article-wan22\nimages: pictures\n"
+SLOWLY = {"WAN22LORA_REHEARSAL_STEP_SECONDS": "0.1"}
+
+
+def describe(place: Place, train: str = "", experts: str = "") -> None:
+    place.write(f"{RUN}train: {{states: {{every_steps: 5}}, {train or 'epochs: 3'}}}\n{experts}")
+
+
+def train(place: Place, *more: str) -> Finished:
+    return place.wan22lora("train", "run.yaml", "--rehearse", *more)
+
+
+def stop_in(place: Place, step: str, *more: str, with_signal: signal.Signals = signal.SIGINT) -> None:
+    """Starts the run and stops it as soon as that training has a state of its own."""
+    process = place.start("train", "run.yaml", "--rehearse", *more, env=SLOWLY)
+    deadline = time.monotonic() + 30
+    while not any((place.run / "states" / step).glob("step-*")) or not (place.run / "logs").is_dir():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(with_signal)
+    process.communicate(timeout=30)
+    assert process.returncode in (130, -signal.SIGKILL)
+
+
+def learned(place: Place) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (place.run / "output").glob("*.safetensors")}
+
+
+def tensors(path: Path) -> bytes:
+    """Without the metadata, which name the time."""
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    return path.read_bytes()[8 + length :]
+
+
+def steps(path: Path) -> str:
+    return read_header(path).metadata["ss_steps"]
+
+
+@pytest.fixture
+def trained(place: Place) -> Place:
+    describe(place)
+    assert train(place).exit_code == 0
+    return place
+
+
+def test_a_stopped_training_goes_on_and_ends_as_if_it_never_stopped(place: Place) -> None:
+    describe(place)
+    stop_in(place, "train-high")
+    newest = max((place.run / "states" / "train-high").glob("step-*"))
+    script = train(place, "--dry-run").stdout
+    assert f"# train-high: continues at step {int(newest.name[5:])} of 54" in script
+    done = train(place)
+    assert done.exit_code == 0, done.output
+    assert f"continues at step {int(newest.name[5:])} of 54" in done.stdout
+    assert not (place.run / "previous").exists()
+    interrupted = {name: tensors(place.run / "output" / name) for name in learned(place)}
+    assert train(place, "--restart").exit_code == 0
+    assert {name: tensors(place.run / "output" / name) for name in learned(place)} == interrupted
+    assert "nothing to do" in train(place).stdout
+
+
+def test_a_changed_spec_is_refused_with_what_differs_in_both_experts_and_the_way_out(trained: Place) -> None:
+    before = learned(trained)
+    describe(trained, "epochs: 3, learning_rate: 1e-4", "experts: {low: {rank: 8}}\n")
+    done = train(trained)
+    assert done.exit_code == 7
+    for part in (
+        "train-high: --learning_rate was 3e-4, is 1e-4",
+        "train-low: --learning_rate was 3e-4, is 1e-4",
+        "train-low: --network_dim was 16, is 8",
+        "→ wan22lora train run.yaml --rehearse --restart",
+        "nothing was started",
+    ):
+        assert part in done.stderr
+    assert "--extend" not in done.stderr
+    assert learned(trained) == before
+    assert train(trained, "--only", "low").stderr.count("train-high") == 0
+
+
+def test_a_dry_run_shows_the_refusal_and_its_script_leaves_the_training_alone(trained: Place) -> None:
+    before = learned(trained)
+    describe(trained, "epochs: 3, learning_rate: 1e-4")
+    done = train(trained, "--dry-run")
+    assert done.exit_code == 7
+    assert "# train-high: refused: --learning_rate was 3e-4, is 1e-4" in done.stdout
+    assert "--restart" in done.stderr
+    subprocess.run(["sh", "-c", done.stdout], check=True, env=trained.environment, capture_output=True)
+    assert learned(trained) == before
+    plan = json.loads(train(trained, "--dry-run", "--json").stdout)
+    assert [step.get("refused") for step in plan["steps"]][2:] == [["--learning_rate was 3e-4, is 1e-4"]] * 2
+
+
+def test_a_restart_moves_everything_aside_and_trains_anew(trained: Place) -> None:
+    describe(trained, "epochs: 3, learning_rate: 1e-4")
+    done = train(trained, "--restart", "--only", "high")
+    assert done.exit_code == 0, done.output
+    (shelf,) = (trained.run / "previous").iterdir()
+    assert {path.name for path in shelf.iterdir()} == {"paper-high.safetensors", "states"}
+    key = json.loads((shelf / "states" / "key.json").read_text(encoding="utf-8"))
+    assert key["--learning_rate"] == "3e-4"
+    refused = train(trained)
+    assert refused.exit_code == 7
+    assert "train-high" not in refused.stderr
+    assert train(trained, "--restart").exit_code == 0
+    assert "nothing to do" in train(trained).stdout
+
+
+def test_a_restart_that_is_stopped_goes_on_without_being_asked_again(trained: Place) -> None:
+    describe(trained, "epochs: 3, learning_rate: 1e-4")
+    process = trained.start("train", "run.yaml", "--rehearse", "--restart", env=SLOWLY)
+    deadline = time.monotonic() + 30
+    key = trained.run / "states" / "train-high" / "key.json"
+    while not key.exists() or '"1e-4"' not in key.read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    done = train(trained)
+    assert done.exit_code == 0, done.output
+    assert "continues at step" in done.stdout
+    assert "train-low: started, 54 steps (not trained yet)" in done.stdout
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_training_is_refused_too_when_its_settings_change(place: Place, kill: signal.Signals) -> None:
+    describe(place)
+    stop_in(place, "train-high", with_signal=kill)
+    describe(place, "epochs: 3, seed: 7")
+    deadline = time.monotonic() + 30
+    while "still running" in (done := train(place)).stderr or "in use" in done.stderr:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert done.exit_code == 7
+    assert "train-high: --seed was 5, is 7" in done.stderr
+    assert "train-low" not in done.stderr
+    done = train(place, "--restart")
+    assert done.exit_code == 0, done.output
+    assert "continues" not in done.stdout
+
+
+def test_more_epochs_go_on_when_they_are_called_an_extension(trained: Place) -> None:
+    describe(trained, "epochs: 5")
+    refused = train(trained)
+    assert refused.exit_code == 7
+    assert "train-high: --max_train_epochs was 3, is 5" in refused.stderr
+    assert "→ wan22lora train run.yaml --rehearse --extend" in refused.stderr
+    done = train(trained, "--extend")
+    assert done.exit_code == 0, done.output
+    assert "extended: --max_train_epochs was 3, is 5; continues at step 54 of 90" in done.stdout
+    for expert in ("high", "low"):
+        assert steps(trained.run / "output" / f"paper-{expert}.safetensors") == "90"
+    assert {path.name for path in (trained.run / "previous").rglob("*.safetensors")} == {
+        "paper-high.safetensors",
+        "paper-low.safetensors",
+    }
+    assert "nothing to do" in train(trained, "--extend").stdout
+
+
+def test_an_extension_that_is_stopped_goes_on_with_the_command_it_names(trained: Place) -> None:
+    describe(trained, "epochs: 6")
+    process = trained.start("train", "run.yaml", "--rehearse", "--extend", env=SLOWLY)
+    deadline = time.monotonic() + 30
+    while not (trained.run / "states" / "train-high" / "step-00000060").is_dir():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert "wan22lora train run.yaml --rehearse --extend" in stderr
+    done = train(trained, "--extend")
+    assert done.exit_code == 0, done.output
+    assert steps(trained.run / "output" / "paper-high.safetensors") == "108"
+
+
+def test_an_extension_without_a_state_says_that_it_needs_one(trained: Place) -> None:
+    for path in (trained.run / "states" / "train-high").rglob("state.*"):
+        path.unlink()
+    describe(trained, "epochs: 5")
+    done = train(trained, "--extend")
+    assert done.exit_code == 7
+    assert "train-high: no state of it is left" in done.stderr
+    assert "--restart" in done.stderr
+    assert train(trained, "--extend", "--only", "low").exit_code == 0
+
+
+def test_a_lost_result_is_made_again_from_the_last_state(trained: Place) -> None:
+    result = trained.run / "output" / "paper-low.safetensors"
+    before = tensors(result)
+    result.unlink()
+    done = train(trained)
+    assert done.exit_code == 0, done.output
+    assert "paper-low.safetensors is missing; continues at step 54 of 54" in done.stdout
+    assert tensors(result) == before
+
+
+def test_the_script_of_a_restart_never_continues_the_old_training(trained: Place) -> None:
+    describe(trained, "epochs: 2")
+    script = train(trained, "--dry-run", "--restart").stdout
+    subprocess.run(["sh", "-c", script], check=True, env=trained.environment, capture_output=True)
+    assert steps(trained.run / "output" / "paper-high.safetensors") == "36"
+    done = train(trained)
+    assert done.exit_code == 0, done.output
+    assert steps(trained.run / "output" / "paper-high.safetensors") == "36"
+
+
+def test_other_checkpoints_and_another_trainer_are_no_other_training(trained: Place) -> None:
+    trained.write(f"{RUN}train: {{epochs: 3}}\ntrainer: plain\n")
+    assert "nothing to do" in train(trained).stdout
+    trained.write(f"{RUN}train: {{epochs: 3, learning_rate: 1e-4}}\ntrainer: plain\n")
+    done = train(trained, "--extend")
+    assert done.exit_code == 7
+    assert "cannot be extended" in done.stderr
+    assert train(trained).exit_code == 0
+    assert not any((trained.run / "states").iterdir())
+
+
+def test_to_begin_anew_and_to_go_on_exclude_each_other(place: Place) -> None:
+    done = train(place, "--restart", "--extend")
+    assert done.exit_code == 2
+    assert "--extend" in done.stderr
