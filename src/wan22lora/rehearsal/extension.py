@@ -43,13 +43,21 @@ def train_with_extension(args: Namespace, session: Session) -> None:
         print(f"stopped; {f'the newest state is {state}' if state else 'there is no state yet'}", flush=True)
         raise SystemExit(128 + stopped.signal) from None
     except TrainingFailed as failure:
-        events.emit("training-failed", reason=failure.reason, text=failure.text, fix=failure.fix)
+        events.emit(
+            "training-failed", step=events.optimizer_step, reason=failure.reason, text=failure.text, fix=failure.fix
+        )
         print(f"{failure.text}\n{failure.fix}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
     except Exception as error:
         traceback.print_exc()
         reason = "out-of-memory" if "out of memory" in str(error).lower() else "error"
-        events.emit("training-failed", reason=reason, text=f"{type(error).__name__}: {error}"[:2000], fix="")
+        events.emit(
+            "training-failed",
+            step=events.optimizer_step,
+            reason=reason,
+            text=f"{type(error).__name__}: {error}"[:2000],
+            fix="",
+        )
         raise SystemExit(1) from None
 
 

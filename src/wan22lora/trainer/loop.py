@@ -98,6 +98,8 @@ class _Running:
         loop.stop.finish_batches()
         while self._at.step < self._args.max_train_steps or self._at.batch:
             self._run_epoch()
+            if loop.stop.wanted and self._at.step < self._args.max_train_steps:
+                self._stop()
         self._finish()
         seconds = round(time.monotonic() - began, 3)
         loop.events.emit("training-ended", step=self._at.step, seconds=seconds)
@@ -219,6 +221,7 @@ class _Running:
             preservation=preservation,
             lr=lr,
             samples=self._step.samples,
+            skipped=not finite or self._accelerator.optimizer_step_was_skipped,
         )
         self._step = _Step()
 

@@ -37,13 +37,21 @@ def main(argv: Sequence[str]) -> int:
         print(f"stopped; {f'the newest state is {state}' if state else 'there is no state yet'}", flush=True)
         return 128 + stopped.signal
     except TrainingFailed as failure:
-        events.emit("training-failed", reason=failure.reason, text=failure.text, fix=failure.fix)
+        events.emit(
+            "training-failed", step=events.optimizer_step, reason=failure.reason, text=failure.text, fix=failure.fix
+        )
         print(f"{failure.text}\n{failure.fix}", file=sys.stderr, flush=True)
         return 1
     except Exception as error:
         traceback.print_exc()
         reason = "out-of-memory" if _is_out_of_memory(error) else "error"
-        events.emit("training-failed", reason=reason, text=f"{type(error).__name__}: {error}"[:2000], fix="")
+        events.emit(
+            "training-failed",
+            step=events.optimizer_step,
+            reason=reason,
+            text=f"{type(error).__name__}: {error}"[:2000],
+            fix="",
+        )
         return 1
     return 0
 

@@ -28,9 +28,20 @@ class Reporting:
         self._began = time.monotonic()
 
     def step(
-        self, step: int, epoch: int, *, losses: list[float], preservation: list[float], lr: float, samples: int
+        self,
+        step: int,
+        epoch: int,
+        *,
+        losses: list[float],
+        preservation: list[float],
+        lr: float,
+        samples: int,
+        skipped: bool,
     ) -> None:
-        """`losses` has one number for each batch of the step, `preservation` one for each that preserved."""
+        """`losses` has one number for each batch of the step, `preservation` one for each that preserved.
+
+        `skipped`: nothing was learned in this step, because a loss or (in fp16) a gradient was no finite number.
+        """
         now, total = time.monotonic(), self._parts.args.max_train_steps
         loss = sum(losses) / len(losses)
         fields: dict[str, Any] = {
@@ -42,6 +53,8 @@ class Reporting:
             "lr": lr,
             "samples": samples,
         }
+        if skipped:
+            fields["skipped"] = True
         if preservation:
             kept = sum(preservation) / len(preservation)
             fields["losses"] = {"diffusion": loss, "preservation": kept}
