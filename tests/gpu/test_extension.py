@@ -1,0 +1,47 @@
+"""What the trainer extension adds must give the same figures under each of musubi's memory options."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WAYS = [
+    "checkpointing",
+    "offload",
+    "swap 4",
+    "swap 7",
+    "swap 4, pinned",
+    "stream 4",
+    "stream 7, pinned",
+]
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    ended = subprocess.run(
+        [os.environ["WAN22LORA_MUSUBI_PYTHON"], Path(__file__).parent / "inside" / "ask_extension.py"],
+        cwd=tmp_path_factory.mktemp("extension"),
+        env={**os.environ, "PYTHONPATH": str(Path(os.environ["WAN22LORA_MUSUBI"]) / "src")},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return told
+
+
+@pytest.mark.parametrize("loads_to", ["cpu", "cuda"])
+def test_weights_cast_by_the_gpu_are_those_of_stock_musubi_bit_for_bit(answer: dict[str, Any], loads_to: str) -> None:
+    assert answer["weights"][loads_to]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("figure", ["preservation", "primary", "validation", "gradients"])
+def test_a_memory_option_changes_no_figure(answer: dict[str, Any], figure: str, way: str) -> None:
+    assert answer["ways"][way][figure] == pytest.approx(answer["ways"]["nothing"][figure], rel=2e-2, abs=1e-7)
