@@ -15,7 +15,7 @@ from wan22lora.musubi.failures_of_settings import SETTINGS
 from wan22lora.musubi.failures_of_weights import WEIGHTS
 from wan22lora.musubi.log_lines import parse
 
-__all__ = ["Diagnosis", "diagnose", "error_line"]
+__all__ = ["Diagnosis", "diagnose", "error_line", "ran_out_of_gpu_memory", "without_launcher"]
 
 KNOWN_FAILURES = (
     *machine.DISK,
@@ -30,6 +30,11 @@ KNOWN_FAILURES = (
 _LAST_LINES = 2000
 _ERROR = re.compile(r"(?:[A-Za-z_][\w.]*\.)?\w*(?:Error|Exception|Invalid|Interrupt)\b.*")
 _ACCELERATE_SIGNAL = re.compile(r"died with <Signals\.(SIG\w+): \d+>")
+_LAUNCHERS_ERROR = "subprocess.CalledProcessError: "
+_TRACEBACK = "Traceback (most recent call last):"
+_EXTENSION_STEP = re.compile(r"step \d+/\d+, loss ")
+_EXTENSION_BEGINS = re.compile(r"training (?:begins|continues after step)\b")
+"""The trainer extension's own lines (trainer/loop.py, trainer/reporting.py)."""
 _WINDOWS_ACCESS_VIOLATION = (3221225477, -1073741819)
 _STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
@@ -57,12 +62,27 @@ def error_line(lines: Sequence[str]) -> str | None:
     return next((line for line in errors if "CalledProcessError" not in line), None)
 
 
+def ran_out_of_gpu_memory(program: str, exit_code: int, lines: Sequence[str]) -> Phase | None:
+    """How far a program had come when the GPU's memory ran out; None where something else ended it."""
+    diagnosis = diagnose(program, exit_code, lines) if exit_code else None
+    return _phase(lines) if diagnosis is not None and diagnosis.name.startswith("gpu-memory-") else None
+
+
+def without_launcher(lines: Sequence[str]) -> tuple[str, ...]:
+    """Without what accelerate's launcher prints behind the end of the program that it started."""
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index].startswith(_LAUNCHERS_ERROR):
+            starts = [number for number in range(index) if lines[number] == _TRACEBACK]
+            return tuple(lines[: starts[-1]]) if starts else tuple(lines)
+    return tuple(lines)
+
+
 def _phase(lines: Sequence[str]) -> Phase:
     for line in reversed(lines):
         event = parse(line)
-        if isinstance(event, events.TrainStep) and event.step > 0:
+        if _EXTENSION_STEP.match(line) or (isinstance(event, events.TrainStep) and event.step > 0):
             return "training"
-        if isinstance(event, events.TrainingStarted):
+        if _EXTENSION_BEGINS.match(line) or isinstance(event, events.TrainingStarted):
             return "first step"
     return "loading"
 

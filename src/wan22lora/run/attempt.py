@@ -12,7 +12,8 @@ from wan22lora.errors import Finding
 from wan22lora.files import written
 from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN
 from wan22lora.plan.model import Step
-from wan22lora.run import alive, failures
+from wan22lora.run import alive, failures, wording
+from wan22lora.run.account import Account
 from wan22lora.run.display import Display
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.ledger import Ledger
@@ -51,10 +52,13 @@ class Attempt:
         self._step = step
         self._log = log
         self._listener = Listener(step, stage.emit, stage.clock, parse)
+        self._account = Account(step)
+        self._grace_seconds = 0.0
         self._pid: int | None = None
         self._stopping_told = False
 
     def run(self, grace_seconds: float) -> ProcessResult:
+        self._grace_seconds = grace_seconds
         with self._log.open("ab") as log:
 
             def on_chunk(stream: Stream, data: bytes) -> None:
@@ -80,6 +84,7 @@ class Attempt:
                     self._ended("failed", None, None)
                 raise
             finally:
+                self._hear_of_the_trainer()
                 self._listener.finish()
 
     def judge(self, result: ProcessResult, verify: Verify, diagnose: failures.Diagnose | None, again: str) -> None:
@@ -110,10 +115,12 @@ class Attempt:
             self._log,
             self._listener.transcript,
             again,
+            self._account,
+            self._grace_seconds,
         )
-        if stage.stop.count:
+        if stage.stop.count or failures.stopped_from_outside(attempt):
             self._ended("interrupted", result.exit_code, result.seconds)
-            raise failures.stopped_during(attempt, stage.stop, self._listener.progress)
+            raise failures.stopped_during(attempt, stage.stop, self._account.reached or self._listener.progress)
         if result.exit_code == 0:
             self._ended("outputs-wrong", result.exit_code, result.seconds)
             raise failures.outputs_wrong(attempt, errors, diagnose)
@@ -143,7 +150,30 @@ class Attempt:
     def _tick(self) -> None:
         if self._stage.stop.count and not self._stopping_told:
             self._stopping_told = True
-            text = f"stopping {self._step.id}; Ctrl-C again ends it at once"
-            self._stage.emit("stopping", id=self._step.id, text=text)
+            self._stage.emit("stopping", id=self._step.id, text=self._stopping())
+        self._hear_of_the_trainer()
         self._listener.tick()
         self._stage.display.tick()
+
+    def _stopping(self) -> str:
+        if not self._step.reports:
+            return f"stopping {self._step.id}; Ctrl-C again ends it at once"
+        if not self._account.begun:
+            return f"stopping {self._step.id} while it loads; Ctrl-C again ends it at once"
+        at_most = wording.duration(self._grace_seconds)
+        step = min(self._account.reached + 1, self._step.predicted_steps or self._account.reached + 1)
+        return f"finishing step {step}, saving a state ({at_most} at most); Ctrl-C again ends it at once"
+
+    def _hear_of_the_trainer(self) -> None:
+        """Its own events are in the ledger already; they are shown, and remembered for its end."""
+        step, stage = self._step, self._stage
+        for event in stage.ledger.news():
+            if event.get("id") != step.id:
+                continue
+            self._account.take(event)
+            stage.display.heard("")
+            stage.display.show(event)
+            total = event.get("total")
+            if event["event"] == "training-begun" and step.predicted_steps not in (None, total):
+                text = f"the trainer counts {total} optimizer steps where {step.predicted_steps} were predicted"
+                stage.emit("warning", id=step.id, text=text)

@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan22lora.errors import Finding, Interrupted, OutputsWrong, StepFailed
-from wan22lora.plan.model import Step
+from wan22lora.errors import Failure, Finding, Interrupted, MachineError, OutputsWrong, StepFailed
+from wan22lora.musubi.diagnoses import ran_out_of_gpu_memory, without_launcher
+from wan22lora.musubi.failure import Phase
+from wan22lora.musubi.programs import TRAIN
+from wan22lora.plan.model import Step, StepId
+from wan22lora.plan.states import State
 from wan22lora.run import wording
+from wan22lora.run.account import Account, Cause
 from wan22lora.run.process import ProcessResult
 from wan22lora.run.stop import StopRequest
 from wan22lora.run.transcript import Transcript
@@ -18,6 +23,8 @@ Diagnose = Callable[[str, int, Sequence[str]], Iterable[Finding]]
 """From a program's name, its exit code and its lines to causes that can be recognised."""
 
 _LAST_LINES = 15
+_ENDED_BY_FORCE = (128 + signal.SIGTERM, 128 + signal.SIGKILL)
+"""What a program's end looks like that did not follow SIGINT (run/ending.py)."""
 _LINE_LENGTH = 300
 """torch lists missing keys in lines of some 50,000 characters."""
 
@@ -32,67 +39,149 @@ class Ended:
     log: Path
     transcript: Transcript
     again: str
+    account: Account
+    grace_seconds: float
 
 
-def step_failed(ended: Ended, diagnose: Diagnose | None) -> StepFailed:
-    took = wording.duration(ended.result.seconds)
-    return StepFailed(
-        f"{ended.step.id} {_death(ended.result)} after {took}",
-        findings=(*_causes(ended, diagnose), _last_lines(ended)),
-        fix=_continue(ended.again),
-    )
+class OutOfMemory(StepFailed):
+    """A training that the GPU's memory is too small for, under its present settings."""
+
+    def __init__(self, step: StepId, phase: Phase, summary: str, *, findings: Iterable[Finding], fix: str) -> None:
+        super().__init__(summary, findings=findings, fix=fix)
+        self.step = step
+        self.phase = phase
+
+    def with_advice(self, advice: Finding) -> OutOfMemory:
+        """The same failure with what to try next, behind its cause."""
+        findings = (*self.findings[:1], advice, *self.findings[1:])
+        return OutOfMemory(self.step, self.phase, self.summary, findings=findings, fix=self.fix)
+
+
+def step_failed(ended: Ended, diagnose: Diagnose | None) -> Failure:
+    """What to raise for a step that ended by itself, but not well: StepFailed, or MachineError for a wrong musubi."""
+    told, took = ended.account.failed, wording.duration(ended.result.seconds)
+    if told is not None and told.reason == "wrong-musubi":
+        return MachineError(
+            f"{ended.step.id} cannot train with this musubi-tuner",
+            findings=(Finding("", told.text, told.fix),),
+            fix=_continue(ended),
+        )
+    findings = (*_causes(ended, diagnose), _last_lines(ended))
+    phase = _out_of_memory(ended)
+    if phase is not None:
+        when = {"loading": "while it loaded", "first step": "in its first step", "training": "in the midst of it"}
+        text = f"the GPU's memory ran out for {ended.step.id} {when[phase]}, after {took}"
+        return OutOfMemory(ended.step.id, phase, text, findings=findings, fix=_continue(ended))
+    how = _death(ended.result) if told is None else f"failed{_at(ended, ended.account.reached)}"
+    return StepFailed(f"{ended.step.id} {how} after {took}", findings=findings, fix=_continue(ended))
 
 
 def outputs_wrong(ended: Ended, errors: Sequence[Finding], diagnose: Diagnose | None) -> OutputsWrong:
     return OutputsWrong(
         f"{ended.step.id} ended without an error, but what it should have written is missing or wrong",
         findings=(*errors, *_causes(ended, diagnose), _last_lines(ended)),
-        fix=_continue(ended.again),
+        fix=_continue(ended),
     )
 
 
 def stopped_during(ended: Ended, stop: StopRequest, step: int) -> Interrupted:
     """`step` is the last optimizer step seen."""
-    total = ended.step.predicted_steps
-    at = f" at step {step} of {total}" if step and total else ""
-    kept = (
-        "What it encoded is kept."
-        if ended.step.id.startswith("cache-")
-        else "Its next start begins at step 1 and moves what it saved to previous/."
-    )
+    if ended.step.id.startswith("cache-"):
+        kept = "What it encoded is kept."
+    elif ended.account.keeps_states:
+        kept = _kept(ended, stop, step)
+    else:
+        kept = "Its next start begins at step 1 and moves what it saved to previous/."
+    by = "" if stop.count else f" by {_signal_name(ended.result.exit_code - 128)} from outside"
     return Interrupted(
-        f"Stopped during {ended.step.id}{at}. Nothing of it runs any more; finished steps are kept. {kept}",
-        exit_code=stop.exit_code,
-        fix=_continue(ended.again),
+        f"Stopped during {ended.step.id}{_at(ended, step)}{by}. Nothing of it runs any more; finished steps are kept. "
+        f"{kept}",
+        exit_code=stop.exit_code if stop.count else ended.result.exit_code,
+        fix=_continue(ended),
     )
+
+
+def stopped_from_outside(ended: Ended) -> bool:
+    """Whether somebody else than this program told the step's process to stop."""
+    if ended.step.reports and ended.result.exit_code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        return True
+    return ended.result.signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _kept(ended: Ended, stop: StopRequest, step: int) -> str:
+    """Where the next start of a training with states goes on, and why not later."""
+    state = ended.account.state
+    if state is None:
+        text = "No state of it is saved yet, so its next start begins at step 1."
+    elif step <= state.step:
+        return f"The state of step {state.step} is saved."
+    else:
+        again = f"steps {state.step + 1} to {step} are" if step > state.step + 1 else f"step {step} is"
+        text = f"Its last state is of step {state.step}; {again} trained again."
+    if ended.account.failed is not None:
+        return f"{text} ({ended.account.failed.text})"
+    if not ended.account.stopped and stop.count > 1:
+        return f"It was ended at once. {text}"
+    if not ended.account.stopped and stop.count and ended.result.exit_code in _ENDED_BY_FORCE:
+        return f"It did not end within {wording.duration(ended.grace_seconds)} and was killed. {text}"
+    return text
+
+
+def _at(ended: Ended, step: int) -> str:
+    total = ended.step.predicted_steps
+    return f" at step {step} of {total}" if step and total else ""
 
 
 def stopped_before(step: Step, stop: StopRequest, again: str) -> Interrupted:
     return Interrupted(
         f"Stopped before {step.id}. Finished steps are kept.",
         exit_code=stop.exit_code,
-        fix=_continue(again),
+        fix=f"to continue: {again}",
     )
 
 
 def _death(result: ProcessResult) -> str:
     if result.signal is None:
         return f"failed with exit code {result.exit_code}"
+    return f"was killed by {_signal_name(result.signal)}"
+
+
+def _signal_name(number: int) -> str:
     try:
-        name = signal.Signals(result.signal).name
+        return signal.Signals(number).name
     except ValueError:
-        name = f"signal {result.signal}"
-    return f"was killed by {name}"
+        return f"signal {number}"
+
+
+def _out_of_memory(ended: Ended) -> Phase | None:
+    account = ended.account
+    if account.failed is not None:
+        if not account.out_of_memory:
+            return None
+        return "training" if account.trained else "first step" if account.begun else "loading"
+    if ended.program != TRAIN:
+        return None
+    return ran_out_of_gpu_memory(ended.program, ended.result.exit_code, ended.transcript.lines)
 
 
 def _causes(ended: Ended, diagnose: Diagnose | None) -> tuple[Finding, ...]:
-    if diagnose is None:
-        return ()
-    return tuple(diagnose(ended.program, ended.result.exit_code, ended.transcript.lines))
+    """What the program itself says, and only where that explains nothing what its output gives away."""
+    told = ended.account.failed
+    if told is not None and told.reason != "error":
+        return (_told(told),)
+    found = () if diagnose is None else diagnose(ended.program, ended.result.exit_code, ended.transcript.lines)
+    return tuple(found) or (() if told is None else (_told(told),))
+
+
+def _told(cause: Cause) -> Finding:
+    fix = cause.fix
+    if cause.reason == "out-of-memory" and not fix:
+        fix = "is another program using the GPU (nvidia-smi)?"
+    return Finding("cause", cause.text, fix)
 
 
 def _last_lines(ended: Ended) -> Finding:
-    lines = ended.transcript.last(_LAST_LINES)
+    lines = without_launcher(ended.transcript.lines)[-_LAST_LINES:]
     if not lines:
         return Finding(str(ended.log), "the program printed nothing")
     return Finding(
@@ -100,5 +189,8 @@ def _last_lines(ended: Ended) -> Finding:
     )
 
 
-def _continue(again: str) -> str:
-    return f"to continue: {again}"
+def _continue(ended: Ended) -> str:
+    state: State | None = ended.account.state
+    if state is None or state.step >= state.total:
+        return f"to continue: {ended.again}"
+    return f"to continue at step {state.step + 1}: {ended.again}"

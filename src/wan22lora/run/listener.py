@@ -20,6 +20,8 @@ _SECOND_SHOWING_SECONDS = 1.0
 """What musubi needs at most between the two showings of a step."""
 _NOBODYS_BUSINESS = frozenset({"FutureWarning", "DeprecationWarning", "PendingDeprecationWarning"})
 """Python's warnings to programmers; the log has them."""
+_TOLD_BY_ITSELF = (told.TrainStep, told.CheckpointSaved, told.TotalSteps)
+"""What a program that reports writes into the ledger, too."""
 
 
 class Emit(Protocol):
@@ -66,7 +68,7 @@ class Listener:
             event = self._understand(line)
             if not isinstance(event, told.TrainStep):
                 last = line
-            if event is not None:
+            if event is not None and not (self._step.reports and isinstance(event, _TOLD_BY_ITSELF)):
                 self._tell(event)
         return last
 

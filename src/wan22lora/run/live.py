@@ -31,6 +31,9 @@ _WORDS = {
 }
 
 
+_TOLD_STYLES = {"checkpoint": "green", "warning": "yellow", "paused": "yellow"}
+
+
 class LiveDisplay:
     """Redraws from the loop that watches the process, at most four times a second; no thread of its own."""
 
@@ -56,14 +59,12 @@ class LiveDisplay:
         if kind == "run-started":
             self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
             self._live.start()
-        elif kind == "checkpoint":
-            self._console.print(Text(f"saving {Path(event['path']).name}", style="green"))
-        elif kind == "note":
-            self._console.print(Text(f"{event['id']}: {event['text']}"))
-        elif kind == "warning":
-            self._console.print(Text(f"{event['id']}: warning: {event['text']}", style="yellow"))
         elif kind == "stopping":
             self._console.print(Text(str(event["text"]), style="yellow"))
+        else:
+            text = wording.told(event)
+            if text is not None:
+                self._console.print(Text(f"{event.get('id')}: {text}", style=_TOLD_STYLES.get(kind, "")))
         if kind != "train-step":
             self._draw()
 
@@ -103,13 +104,15 @@ class LiveDisplay:
         return _line(state.name, "bold")
 
     def _running(self, step: StepState, width: int) -> Iterator[RenderableType]:
-        if step.step and step.total:
+        if step.loaded and step.total:
             yield _bar(step)
             yield _line(wording.figures(step))
         elif step.total:
             yield _line(f"{step.total} steps; loading and preparing", "dim")
         yield _line(_shortened(f"log {self._folder / step.log}", width), "dim")
-        if self._watched.quiet_seconds >= QUIET_SECONDS:
+        if step.paused:
+            yield _line(f"paused: {step.paused}", "yellow")
+        elif self._watched.quiet_seconds >= QUIET_SECONDS:
             yield _line(wording.silence(self._watched.quiet_seconds, step.pid), "yellow")
         elif self._watched.last_line:
             yield _line(self._watched.last_line, "dim")

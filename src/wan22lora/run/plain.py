@@ -64,7 +64,7 @@ class PlainDisplay:
         if quiet >= self._told_quiet + QUIET_SECONDS:
             self._told_quiet = quiet
             self._say_of(step, wording.silence(quiet, step.pid))
-        elif not step.step and self._since_told() >= self._every_seconds and self._watched.last_line:
+        elif not step.loaded and self._since_told() >= self._every_seconds and self._watched.last_line:
             self._say_of(step, f"at work: {_cut(self._watched.last_line)}")
 
     def close(self) -> None:
@@ -80,14 +80,12 @@ class PlainDisplay:
             self._say_of(step, f"started{length}{reason}, log {step.log}")
         elif kind == "train-step":
             self._progress(step)
-        elif kind == "checkpoint":
-            self._say_of(step, f"saving {Path(event['path']).name}")
-        elif kind == "note":
-            self._say_of(step, str(event["text"]))
-        elif kind == "warning":
-            self._say_of(step, f"warning: {event['text']}")
         elif kind == "step-ended":
             self._say_of(step, wording.ending(step))
+        else:
+            text = wording.told(event)
+            if text is not None:
+                self._say_of(step, text)
 
     def _progress(self, step: StepState) -> None:
         percent = 100 * (step.step - self._told_step) / step.total if step.total else 0.0

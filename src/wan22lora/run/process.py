@@ -50,7 +50,7 @@ def run_process(
     stop: StopRequest,
     on_start: Callable[[int], None] | None = None,
     on_tick: Callable[[], None] | None = None,
-    grace_seconds: float = 20.0,
+    grace_seconds: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> ProcessResult:
     """Run a program in a process group of its own and hand over its output as it comes.
@@ -59,12 +59,12 @@ def run_process(
     `on_tick` is called every 50 ms or more often. A first stop request (or a KeyboardInterrupt) sends SIGINT
     to the whole group, SIGTERM after `grace_seconds` and SIGKILL after as long again, but 5 s at most; a
     second request kills at once. On return, and when one of the functions raises, nothing of the group is
-    left. If this process itself is killed, a guard process ends the group.
+    left. If this process itself is killed, a guard process ends the group, as gently.
 
     Raises MachineError if the program cannot be started.
     """
     started = clock()
-    with _guarding() as watch, _spawned(argv, cwd, env) as child:
+    with _guarding(grace_seconds) as watch, _spawned(argv, cwd, env) as child:
         watch(child.pid)
         ending = Ending(child.pid, grace_seconds, clock)
         pipes = Pipes(child)
@@ -125,7 +125,7 @@ def _cannot_start(program: str, cwd: Path, error: OSError) -> MachineError:
 
 
 @contextmanager
-def _guarding(grace_seconds: float = 10.0) -> Iterator[Callable[[int], None]]:
+def _guarding(grace_seconds: float) -> Iterator[Callable[[int], None]]:
     """Start a guard process (run/guard.py); yields the function that tells it which group to watch."""
     reading, writing = os.pipe()
     try:

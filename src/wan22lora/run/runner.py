@@ -49,7 +49,7 @@ def execute(
     settle: Settle | None = None,
     earlier: Earlier = earlier_outputs,
     stop: StopRequest | None = None,
-    grace_seconds: float = 20.0,
+    grace_seconds: float = 30.0,
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
@@ -58,11 +58,13 @@ def execute(
     `verify` looks at the files of a step that exited with 0; an error among its findings fails the step. `begin` is
     called before a caching step removes or makes anything, though it be fresh, and `settle` after every end of one,
     good or bad, before `verify`. `earlier` names what is moved to `previous/` before a step starts. `again` is the
-    command that continues the run. Without `stop`, SIGINT, SIGTERM and SIGHUP end the run; a caller that gives one
+    command that continues the run. `grace_seconds` is what a program may take to end well when it is stopped. Without
+    `stop`, SIGINT, SIGTERM and SIGHUP end the run; a caller that gives one
     listens itself.
 
-    Raises StepFailed, OutputsWrong, Interrupted, RunFolderError (locked, not this run's, still running) and
-    MachineError (a program that cannot be started, a disk that refuses).
+    Raises StepFailed (OutOfMemory among them), OutputsWrong, Interrupted, RunFolderError (locked, not this run's, still
+    running) and MachineError (a program that cannot be started, a disk that refuses, another musubi-tuner than the
+    trainer was written for).
     """
     with ExitStack() as stack:
         if stop is None:

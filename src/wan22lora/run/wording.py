@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wan22lora.run.ledger import Event
+from wan22lora.run.progress import Bin
 from wan22lora.run.state import StepState
 
+GIB = 2**30
+_BINS_AT_ONCE = 2
 REHEARSAL = "REHEARSAL: stand-ins run instead of musubi-tuner, nothing is trained"
 
 
@@ -29,10 +37,13 @@ def position(step: StepState) -> str:
 
 
 def figures(step: StepState) -> str:
-    """`loss 0.0796, 2.94 s/step, 8 min 49 s left`, as far as they are known."""
+    """`loss 0.0796, preserving 0.0051, 2.94 s/step, 8 min 49 s left`, as far as they are known."""
     parts = []
-    if step.loss is not None:
-        parts.append(f"loss {step.loss:.3g}")
+    loss = step.loss if step.recent_loss is None else step.recent_loss
+    if loss is not None:
+        parts.append(f"loss {loss:.3g}")
+    if step.recent_preservation is not None:
+        parts.append(f"preserving {step.recent_preservation:.3g}")
     if step.seconds_per_step is not None:
         parts.append(f"{step.seconds_per_step:.3g} s/step")
     if step.seconds_left is not None:
@@ -52,6 +63,28 @@ def ending(step: StepState) -> str:
     return f"failed after {took}" + (f" (exit code {step.exit_code})" if step.exit_code is not None else "")
 
 
+def told(event: Event) -> str | None:
+    """A line about something that a trainer told of itself; None where there is nothing to show, or no sense in it."""
+    try:
+        teller = _TELLERS.get(event["event"])
+        return None if teller is None else teller(event)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def validation(loss: float, bins: Sequence[Bin], most: int | None = None) -> str:
+    """`0.0812 (875-906: 0.091, …, 969-1000: 0.052)`; of more than `most` bins only the first and the last."""
+    shown = [f"{each.low:g}-{each.high:g}: {each.loss:.3g}" for each in bins]
+    if most is not None and len(shown) > most:
+        shown = [shown[0], "…", shown[-1]]
+    return f"{loss:.4g} ({', '.join(shown)})" if shown else f"{loss:.4g}"
+
+
+def gib(count: int) -> str:
+    """Bytes as `18.2 GiB`."""
+    return f"{count / GIB:.1f} GiB"
+
+
 def silence(seconds: float, pid: int | None) -> str:
     """Said when a program has been quiet for long; that alone is no error."""
     return f"nothing printed for {duration(seconds)}; process {pid} is still running"
@@ -59,3 +92,42 @@ def silence(seconds: float, pid: int | None) -> str:
 
 def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
+
+
+def _weights_loaded(event: Event) -> str:
+    peaks = [f"{gib(event[key])} of {what}" for key, what in _PEAKS if event.get(key)]
+    return f"weights loaded in {duration(event['seconds'])}" + (f"; took {' and '.join(peaks)}" if peaks else "")
+
+
+def _training_begun(event: Event) -> str | None:
+    return None if event["state"] is None else f"continues after step {event['step']} of {event['total']}"
+
+
+def _checkpoint(event: Event) -> str:
+    verb = "saved" if event.get("sha256") else "saving"
+    return f"{verb} {' and '.join(Path(event[key]).name for key in ('path', 'ema') if event.get(key))}"
+
+
+def _samples(event: Event) -> str | None:
+    count = len(event["paths"])
+    return f"{count} sample{'' if count == 1 else 's'} at step {event['step']}" if count else None
+
+
+def _validation(event: Event) -> str:
+    bins = [Bin(float(each["low"]), float(each["high"]), float(each["loss"])) for each in event["bins"]]
+    return f"validation at step {event['step']}: {validation(float(event['loss']), bins, _BINS_AT_ONCE)}"
+
+
+_PEAKS = (("ram_peak", "RAM"), ("gpu_peak", "GPU memory"))
+_TELLERS: Mapping[str, Any] = {
+    "weights-loaded": _weights_loaded,
+    "training-begun": _training_begun,
+    "checkpoint": _checkpoint,
+    "samples": _samples,
+    "state": lambda event: f"state saved at step {event['step']}",
+    "validation": _validation,
+    "paused": lambda event: f"paused: {event['text']}",
+    "unpaused": lambda _: "goes on",
+    "note": lambda event: str(event["text"]),
+    "warning": lambda event: f"warning: {event['text']}",
+}
