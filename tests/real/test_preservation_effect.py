@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import wan22lora
-
-from .asking import ask
+from .asking import ask, run_trainer
 from .environment import SmallModels
-
-TRAINER = Path(wan22lora.__file__).parent / "trainer"
 
 TRAINING = shlex.split("""
 --task t2v-A14B --sdpa --mixed_precision no --seed 5 --dataset_config dataset.toml
@@ -43,9 +38,7 @@ def measured(
     ask(musubi_python, environment, "ask_kept", place, expert)
     for name, preserving in PRESERVING.items():
         own = ["--output_name", name, "--states", f"states-{name}", "--preservation_folder", "class-0badcafe"]
-        command = [musubi_python, TRAINER, *TRAINING, "--dit", expert, *own, *preserving]
-        ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8")
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        run_trainer(musubi_python, environment, place, *TRAINING, "--dit", expert, *own, *preserving)
     loras = [place / "loras" / f"{name}.safetensors" for name in PRESERVING]
     told = ask(musubi_python, environment, "ask_kept", place, expert, *loras)
     print(told)

@@ -5,19 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import wan22lora
-
-from .asking import ask
+from .asking import ask, run_trainer
 from .environment import SmallModels
 from .test_environment import read_safetensors
-
-TRAINER = Path(wan22lora.__file__).parent / "trainer"
 
 TRAINING = shlex.split("""
 --task t2v-A14B --sdpa --mixed_precision no --seed 5 --dataset_config dataset.toml --gradient_accumulation_steps 2
@@ -112,9 +107,7 @@ def test_a_training_with_validation_gives_the_same_lora(
     loras = []
     for name, every in (("alone", "0"), ("validated", "2")):
         own = ["--output_name", name, "--states", f"states-{name}", "--validate_every_steps", every]
-        command = [musubi_python, TRAINER, *TRAINING, "--dit", small_models.t2v_high, *own]
-        ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8")
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        run_trainer(musubi_python, environment, place, *TRAINING, "--dit", small_models.t2v_high, *own)
         loras.append(read_safetensors(place / "loras" / f"{name}.safetensors")[1])
     assert loras[0] == loras[1]
     events = map(json.loads, (place / "events.jsonl").read_text(encoding="utf-8").splitlines())
