@@ -41,6 +41,19 @@ def test_weights_cast_by_the_gpu_are_those_of_stock_musubi_bit_for_bit(answer: d
     assert answer["weights"][loads_to]
 
 
+def test_loading_needs_gpu_memory_for_the_cast_weights_only(answer: dict[str, Any]) -> None:
+    stock, cast = (answer["weights"][f"{way} to cuda"] for way in ("stock", "cast"))
+    assert cast["kept"] == pytest.approx(stock["kept"], rel=0.05)
+    assert stock["peak"] > 2.5 * stock["kept"]
+    assert cast["peak"] < 1.4 * cast["kept"]
+
+
+def test_weights_bound_for_ram_pass_through_the_gpu_one_by_one(answer: dict[str, Any]) -> None:
+    took = answer["weights"]["cast to cpu"]
+    assert took["kept"] == 0
+    assert took["peak"] < 0.4 * answer["weights"]["cast to cuda"]["kept"]
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("figure", ["preservation", "primary", "validation", "gradients"])
 def test_a_memory_option_changes_no_figure(answer: dict[str, Any], figure: str, way: str) -> None:

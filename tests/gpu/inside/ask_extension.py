@@ -63,12 +63,14 @@ def same_weights():
     told = {}
     for loads_to in ("cpu", DEVICE):
         models = {}
-        for dtype in (None, torch.float8_e4m3fn):
+        for way, dtype in (("stock", None), ("cast", torch.float8_e4m3fn)):
+            before = torch.cuda.memory_allocated() if CUDA else 0
             with loading(dtype, DEVICE) as loaded:
-                models[dtype] = load_wan_model(
+                models[way] = load_wan_model(
                     WAN_CONFIGS["t2v-A14B"], DEVICE, "odd.safetensors", "torch", False, loads_to, torch.float8_e4m3fn
                 ).state_dict()
-            told[f"{loads_to} {dtype}"] = loaded().__dict__
+            took = loaded()
+            told[f"{way} to {loads_to}"] = {"peak": took.gpu_peak - before, "kept": took.gpu_allocated - before}
         stock, ours = models.values()
         told[str(loads_to)] = all(
             stock[key].device == ours[key].device
