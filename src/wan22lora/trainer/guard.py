@@ -19,6 +19,8 @@ FILES = {
     "dataset/bucket.py": "aab8c02aeabb41c9b0a88f98e6689da07f1306042f20536c2fd706c9168386e6",
     "modules/custom_offloading_utils.py": "3e986e682be7b9106c02db65586acde5e2a61654a6875327f04e25cae3ad68a9",
     "networks/lora.py": "8a720566212d34c08d5862782aba0db6a3d6dd7e208cd56ddb05371a8886905e",
+    "utils/lora_utils.py": "ff96acf7702068b78e02eb9da67959fd7b294ba456b16792ee83113443b1a5a8",
+    "utils/model_utils.py": "3d5494c523afd9c88ca334e96fc52512fb0e3fb4c46d78500afaf8f6eda53d47",
     "utils/safetensors_utils.py": "0d14ea6868e89717543abfe618b2493133872f116c8ddbc0313dc26600c37669",
     "utils/train_utils.py": "eb28dc573377105a92447f89f12e7f53447672a450b75d988688f7314465b254",
     "wan/modules/model.py": "037e1b1d09aa64a81834f4eaa458020a7738d3a632e96666fcd9baebff604ad5",
