@@ -34,8 +34,10 @@ def carry_out_or_show(
     from wan22lora.plan.continuation import EXTEND, raise_refusals
     from wan22lora.plan.lacking import lacking
     from wan22lora.run.carry_out import carry_out_as_weights_arrive, read_history
+    from wan22lora.run.relief import carry_out_with_relief
     from wan22lora.run.view import display_for
     from wan22lora.spec.load import load_spec
+    from wan22lora.spec.resolved import Spec
 
     if as_json and not dry_run:
         raise typer.BadParameter("is for --dry-run: it prints the plan", param_hint="--json")
@@ -47,7 +49,7 @@ def carry_out_or_show(
     )
     wanted = steps(tuple(expert.step for expert in spec.experts))
 
-    def prepare_without(done: frozenset[str]) -> Prepared:
+    def prepare_without(spec: Spec, done: frozenset[str]) -> Prepared:
         prepared = prepare(
             spec,
             machine,
@@ -59,7 +61,17 @@ def carry_out_or_show(
         )
         return replace(prepared, plan=prepared.plan.only(wanted))
 
-    prepared = prepare_without(frozenset())
+    def carry_out(spec: Spec, tried: frozenset[str]) -> Prepared:
+        return carry_out_as_weights_arrive(
+            prepare_without(spec, tried) if tried else prepared,
+            lambda done: prepare_without(spec, done | tried),
+            machine,
+            display=lambda: display_for(spec.folder),
+            again=again + (EXTEND if extend else ""),
+            tell=say,
+        )
+
+    prepared = prepare_without(spec, frozenset())
     again = _again("train" if "train" in "".join(wanted) else "cache", run_file, rehearse, only)
     errors = [finding for finding in prepared.dataset_findings if finding.level == "error"]
     if dry_run:
@@ -75,15 +87,7 @@ def carry_out_or_show(
     else:
         for finding in (*prepared.plan.notes, *prepared.dataset_findings):
             say(fitted(f"{finding.level}: {finding}"), err=True)
-        prepared = carry_out_as_weights_arrive(
-            prepared,
-            prepare_without,
-            machine,
-            display=lambda: display_for(prepared.plan.folder),
-            again=again + (EXTEND if extend else ""),
-            tell=say,
-        )
-        for line in summary(prepared):
+        for line in summary(carry_out_with_relief(spec, carry_out, scans=prepared.trained, tell=say)):
             say(line)
 
 

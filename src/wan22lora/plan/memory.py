@@ -36,11 +36,9 @@ def peak_gib(batch_tokens: int, blocks_to_swap: int = 0) -> float:
     return WEIGHTS_GIB - BLOCK_GIB * blocks_to_swap + FIXED_GIB + TOKEN_GIB * batch_tokens
 
 
-def memory_notes(spec: Spec, scans: Iterable[Scan], weights: Mapping[str, Weights]) -> Iterator[Finding]:
-    """Warnings for a run that will probably not fit the card it is planned for."""
-    if spec.usable_gib is None:
-        return
-    most = max(
+def largest_batch(scans: Iterable[Scan]) -> int:
+    """The tokens of the largest batch that a training will see."""
+    return max(
         (
             tokens(*load.bucket) * min(scan.source.batch_size, load.count)
             for scan in scans
@@ -48,6 +46,13 @@ def memory_notes(spec: Spec, scans: Iterable[Scan], weights: Mapping[str, Weight
         ),
         default=0,
     )
+
+
+def memory_notes(spec: Spec, scans: Iterable[Scan], weights: Mapping[str, Weights]) -> Iterator[Finding]:
+    """Warnings for a run that will probably not fit the card it is planned for."""
+    if spec.usable_gib is None:
+        return
+    most = largest_batch(scans)
     for expert in spec.experts:
         settings = expert.settings
         if not settings.fp8_base or not settings.gradient_checkpointing or settings.gradient_checkpointing_cpu_offload:

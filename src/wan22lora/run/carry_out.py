@@ -115,6 +115,7 @@ def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: 
         diagnose=_causes,
         begin=begin_caches,
         settle=settle_caches,
+        grace_seconds=prepared.spec.stop_grace,
     )
 
 

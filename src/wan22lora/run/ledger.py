@@ -20,8 +20,8 @@ The trainer extension appends its own lines to the same file (trainer/events.py)
 
 - weights-loaded: id, seconds, ram_peak, gpu_peak, gpu_allocated
 - training-begun: id, step, total, epoch, epochs, state (path of the one it goes on from, or null)
-- train-step: as above with the step's own loss, and epoch, lr, samples, gpu_peak, gpu_reserved, losses (diffusion,
-  preservation; only where something is preserved)
+- train-step: as above with the step's own loss, and epoch, lr, samples, gpu_peak, gpu_reserved; losses (diffusion,
+  preservation) where something is preserved, skipped (true) where nothing was learned
 - epoch: id, epoch, of, step
 - checkpoint: id, path, sha256, step, epoch, ema, ema_sha256; it stands
 - samples: id, step, paths
@@ -30,7 +30,7 @@ The trainer extension appends its own lines to the same file (trainer/events.py)
 - paused: id, text; unpaused: id, what
 - warning: id, text
 - training-stopped: id, step and state (of the newest state, or null), signal
-- training-failed: id, reason (nan, out-of-memory, disk-full, wrong-musubi, error), text, fix
+- training-failed: id, step, reason (nan, out-of-memory, disk-full, wrong-musubi, error), text, fix
 - training-ended: id, step, seconds
 
 Numbers that JSON has none for are the strings `nan` and `inf`. Readers skip what they do not know.

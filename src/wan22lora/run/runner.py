@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -151,7 +152,10 @@ class _Run:
         """Nothing of an earlier training may be taken for this one's: first its states, which could be continued."""
         folder = self.stage.folder
         folder.forget_key(step.id)
-        states = () if step.continues else (folder.states / step.id,)
-        shelf = folder.set_aside((*states, *self.hooks.earlier(step)), step.id)
+        states = folder.states / step.id
+        if not any(states.glob("step-*")):  # it came to no state: nothing worth keeping
+            shutil.rmtree(states, ignore_errors=True)
+        earlier = self.hooks.earlier(step) if step.continues else (states, *self.hooks.earlier(step))
+        shelf = folder.set_aside(earlier, step.id)
         if shelf is not None:
             self.stage.emit("note", id=step.id, text=f"files of an earlier training are moved to {shelf}")

@@ -1,0 +1,97 @@
+"""What to change when the GPU's memory was too small: settings that cost time, but teach the LoRA the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from wan22lora.errors import Finding
+from wan22lora.musubi.failure import Phase
+from wan22lora.plan.memory import BLOCK_GIB, FILLED, MOST_BLOCKS, peak_gib
+from wan22lora.spec.model import TrainSettings
+from wan22lora.spec.resolved import Expert, Spec
+
+_MEMORY_SETTINGS = ("gradient_checkpointing", "blocks_to_swap", "gradient_checkpointing_cpu_offload")
+_BLOCKS_AT_LEAST = 8
+"""Each try costs the minutes of loading; 8 blocks are 2.7 GiB."""
+
+
+@dataclass(frozen=True)
+class Relief:
+    """One further memory setting for a training that did not fit."""
+
+    expert: Expert
+    change: Mapping[str, bool | int]
+
+    @property
+    def line(self) -> str:
+        """What to write into run.yaml: `train: {blocks_to_swap: 12}`."""
+        values = ", ".join(f"{key}: {_text(value)}" for key, value in self.change.items())
+        of_one = any(
+            key in self.expert.origins and self.expert.origins[key].path[0] == "experts" for key in self.change
+        )
+        return f"experts: {{{self.expert.name}: {{{values}}}}}" if of_one else f"train: {{{values}}}"
+
+    def applied(self, spec: Spec) -> Spec:
+        """The run with this change, for every expert whose memory settings are those that did not do."""
+        failed = _memory_of(self.expert.settings)
+        return replace(
+            spec,
+            experts=tuple(
+                replace(each, settings=each.settings.model_copy(update=dict(self.change)))
+                if _memory_of(each.settings) == failed
+                else each
+                for each in spec.experts
+            ),
+        )
+
+
+def next_relief(expert: Expert, phase: Phase, *, batch_tokens: int, usable_gib: float | None) -> Relief | None:
+    """The next rung for an expert that ran out of memory in this phase; None when there is none left.
+
+    The rungs: gradient checkpointing, then blocks swapped (as many as `plan/memory.py` says for the largest batch, at
+    least eight more, at most 38), then the activations in RAM as well. None of them is in a training's key, so that it
+    goes on from its state. `usable_gib` is None where the card is unknown.
+    """
+    settings = expert.settings
+    if phase != "loading" and not settings.gradient_checkpointing:
+        return Relief(expert, {"gradient_checkpointing": True})
+    swapped = settings.blocks_to_swap or 0
+    if swapped < MOST_BLOCKS:
+        blocks = max(swapped + _BLOCKS_AT_LEAST, _blocks_needed(settings, batch_tokens, usable_gib))
+        return Relief(expert, {"blocks_to_swap": min(blocks, MOST_BLOCKS)})
+    if phase != "loading" and not settings.gradient_checkpointing_cpu_offload:
+        return Relief(expert, {"gradient_checkpointing_cpu_offload": True})
+    return None
+
+
+def advice(relief: Relief | None, expert: Expert) -> Finding:
+    """What a person may do after a training that ran out of memory."""
+    if relief is None:
+        less = "data.batch_size: 1, a smaller data.resolution, fewer data.frames, or a larger card"
+        if not expert.settings.fp8_base:
+            less = f"train: {{fp8_base: true}} (it trains anew); or {less}"
+        return Finding(
+            expert.where("blocks_to_swap"), "no memory setting is left that would teach the LoRA the same", less
+        )
+    (key, *_) = relief.change
+    return Finding(
+        expert.where(key),
+        "the next memory setting to try; what is learned stays the same",
+        f"{relief.line}; with on_oom: retry this is done without asking",
+    )
+
+
+def _blocks_needed(settings: TrainSettings, batch_tokens: int, usable_gib: float | None) -> int:
+    if usable_gib is None or not settings.fp8_base:
+        return 0  # nothing was measured for these
+    return math.ceil((peak_gib(batch_tokens) - FILLED * usable_gib) / BLOCK_GIB)
+
+
+def _memory_of(settings: TrainSettings) -> tuple[object, ...]:
+    return tuple(getattr(settings, key) or 0 for key in _MEMORY_SETTINGS)
+
+
+def _text(value: bool | int) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,106 @@
+"""The memory setting to try next, and how it is written into run.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from wan22lora.plan.build import Prepared
+from wan22lora.plan.memory import FILLED, largest_batch, peak_gib
+from wan22lora.plan.relief import Relief, advice, next_relief
+from wan22lora.spec.resolved import Spec
+
+RUN = "name: a\npreset: style\nimages: pictures\nhardware: 24gb\n"
+Plan = Callable[..., Prepared]
+
+
+def climbed(spec: Spec, step: str, tokens: int = 4000) -> list[str]:
+    """The lines of every rung that is left, each applied before the next."""
+    lines: list[str] = []
+    while True:
+        expert = next(each for each in spec.experts if each.step == step)
+        relief = next_relief(expert, "first step", batch_tokens=tokens, usable_gib=spec.usable_gib)
+        if relief is None:
+            return lines
+        lines.append(relief.line)
+        spec = relief.applied(spec)
+
+
+def first(spec: Spec, *, tokens: int = 0) -> Relief | None:
+    return next_relief(spec.experts[0], "training", batch_tokens=tokens, usable_gib=spec.usable_gib)
+
+
+def test_the_ladder_from_nothing_to_everything(plan: Plan) -> None:
+    spec = plan(f"{RUN}train: {{gradient_checkpointing: false, blocks_to_swap: 10}}\n").spec
+    assert climbed(spec, "train-high") == [
+        "train: {gradient_checkpointing: true}",
+        "train: {blocks_to_swap: 18}",
+        "train: {blocks_to_swap: 26}",
+        "train: {blocks_to_swap: 34}",
+        "train: {blocks_to_swap: 38}",
+        "train: {gradient_checkpointing_cpu_offload: true}",
+    ]
+
+
+def test_a_batch_that_needs_more_blocks_gets_them_at_once(plan: Plan) -> None:
+    prepared = plan(f"{RUN}data: {{batch_size: 4}}\n")
+    tokens = largest_batch(prepared.trained)
+    relief = first(prepared.spec, tokens=tokens)
+    assert relief is not None
+    assert relief.change == {"blocks_to_swap": 28}
+    assert prepared.spec.usable_gib is not None
+    assert peak_gib(tokens, 28) <= FILLED * prepared.spec.usable_gib < peak_gib(tokens, 27)
+
+
+def test_without_a_known_card_eight_blocks_more_are_tried(plan: Plan) -> None:
+    spec = plan("name: a\npreset: style\nimages: pictures\n").spec
+    relief = next_relief(spec.experts[0], "training", batch_tokens=10**6, usable_gib=None)
+    assert relief is not None
+    assert relief.change == {"blocks_to_swap": 8}
+
+
+def test_checkpointing_does_nothing_for_weights_that_do_not_load(plan: Plan) -> None:
+    spec = plan(f"{RUN}train: {{gradient_checkpointing: false, blocks_to_swap: 38}}\n").spec
+    assert next_relief(spec.experts[0], "loading", batch_tokens=0, usable_gib=20) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "changed"),
+    [
+        ("", "train: {blocks_to_swap: 12}", ["train-high", "train-low"]),
+        ("experts: {high: {blocks_to_swap: 2}}", "experts: {high: {blocks_to_swap: 10}}", ["train-high"]),
+    ],
+)
+def test_the_line_stands_where_the_setting_stands(plan: Plan, more: str, line: str, changed: list[str]) -> None:
+    spec = plan(f"{RUN}{more}\n").spec
+    relief = first(spec)
+    assert relief is not None
+    assert relief.line == line
+    after = relief.applied(spec)
+    assert [
+        new.step for new, old in zip(after.experts, spec.experts, strict=True) if new.settings != old.settings
+    ] == changed
+
+
+def test_the_advice_names_the_line_to_write_and_the_setting_that_writes_it(plan: Plan) -> None:
+    spec = plan(f"{RUN}train: {{blocks_to_swap: 6}}\n").spec
+    told = advice(first(spec), spec.experts[0])
+    assert told.where == "run.yaml:5:9 train.blocks_to_swap"
+    assert told.fix.startswith("train: {blocks_to_swap: 14}; with on_oom: retry")
+
+
+def test_the_end_of_the_ladder_says_what_else_helps(plan: Plan) -> None:
+    spec = plan(RUN).spec
+    assert "data.batch_size: 1" in advice(None, spec.experts[0]).fix
+    assert "fp8_base" not in advice(None, spec.experts[0]).fix
+    unquantised = plan(f"{RUN}train: {{fp8_base: false, fp8_scaled: false}}\n").spec
+    assert "train: {fp8_base: true} (it trains anew)" in advice(None, unquantised.experts[0]).fix
+
+
+def test_no_rung_changes_what_a_training_depends_on(plan: Plan) -> None:
+    before = plan(RUN)
+    after = plan(
+        f"{RUN}train: {{gradient_checkpointing: false, blocks_to_swap: 38, gradient_checkpointing_cpu_offload: false}}\n"
+    )
+    assert [step.key for step in after.plan.steps] == [step.key for step in before.plan.steps]
