@@ -145,9 +145,11 @@ class Folding:
     def _run_started(self, event: Event) -> None:
         planned = [str(each) for each in event["steps"]]
         self._run = {"name": str(event["name"]), "rehearsal": bool(event["rehearsal"]), "started": event["t"]}
-        for step in self._steps.values():
+        for step_id, step in self._steps.items():
             if step.status == "running":
                 step.status = "lost"
+            elif step.status != "lost" and step_id in planned:
+                step.status = "waiting"
         before = self._steps
         self._steps = {step_id: before.get(step_id, _Step()) for step_id in planned}
         self._steps.update((step_id, step) for step_id, step in before.items() if step_id not in self._steps)
@@ -180,6 +182,8 @@ class Folding:
 
 def _frozen(step_id: str, step: _Step) -> StepState:
     progress = step.progress
+    if step.status == "waiting":  # what earlier runs made of it says nothing about this one
+        return StepState(step_id)
     return StepState(
         id=step_id,
         status=step.status,

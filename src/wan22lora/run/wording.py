@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,14 @@ def told(event: Event) -> str | None:
         return None
 
 
-def validation(loss: float, bins: Sequence[Bin], most: int | None = None) -> str:
+def bins(found: Iterable[Bin]) -> list[str]:
+    """`875-891: 0.091` for each part of the timesteps."""
+    return [f"{each.low:.0f}-{each.high:.0f}: {each.loss:.3g}" for each in found]
+
+
+def validation(loss: float, parts: Sequence[Bin], most: int | None = None) -> str:
     """`0.0812 (875-906: 0.091, …, 969-1000: 0.052)`; of more than `most` bins only the first and the last."""
-    shown = [f"{each.low:g}-{each.high:g}: {each.loss:.3g}" for each in bins]
+    shown = bins(parts)
     if most is not None and len(shown) > most:
         shown = [shown[0], "…", shown[-1]]
     return f"{loss:.4g} ({', '.join(shown)})" if shown else f"{loss:.4g}"
@@ -95,8 +100,8 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
 
 
 def _weights_loaded(event: Event) -> str:
-    peaks = [f"{gib(event[key])} of {what}" for key, what in _PEAKS if event.get(key)]
-    return f"weights loaded in {duration(event['seconds'])}" + (f"; took {' and '.join(peaks)}" if peaks else "")
+    peaks = [f"{gib(event[key])} {what}" for key, what in _PEAKS if event.get(key)]
+    return f"weights loaded in {duration(event['seconds'])}" + (f" ({', '.join(peaks)})" if peaks else "")
 
 
 def _training_begun(event: Event) -> str | None:
@@ -114,11 +119,11 @@ def _samples(event: Event) -> str | None:
 
 
 def _validation(event: Event) -> str:
-    bins = [Bin(float(each["low"]), float(each["high"]), float(each["loss"])) for each in event["bins"]]
-    return f"validation at step {event['step']}: {validation(float(event['loss']), bins, _BINS_AT_ONCE)}"
+    parts = [Bin(float(each["low"]), float(each["high"]), float(each["loss"])) for each in event["bins"]]
+    return f"validation at step {event['step']}: {validation(float(event['loss']), parts, _BINS_AT_ONCE)}"
 
 
-_PEAKS = (("ram_peak", "RAM"), ("gpu_peak", "GPU memory"))
+_PEAKS = (("ram_peak", "RAM"), ("gpu_peak", "GPU"))
 _TELLERS: Mapping[str, Any] = {
     "weights-loaded": _weights_loaded,
     "training-begun": _training_begun,

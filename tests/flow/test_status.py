@@ -1,0 +1,52 @@
+"""`wan22lora status` beside runs that go on, end and are killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+from .conftest import Place
+
+
+def status(place: Place, *more: str) -> dict[str, object]:
+    told = json.loads(place.wan22lora("status", "run.yaml", "--rehearse", "--json", *more).stdout)
+    assert isinstance(told, dict)
+    return told
+
+
+def test_before_the_first_run_it_says_what_to_type(place: Place) -> None:
+    done = place.wan22lora("status", "run.yaml", "--rehearse")
+    assert done.exit_code == 7
+    assert "holds no run yet" in done.stderr
+    assert "wan22lora train run.yaml --rehearse" in done.stderr
+
+
+def test_a_run_that_goes_on_is_killed_and_ends(place: Place) -> None:
+    train = place.start("train", "run.yaml", "--rehearse", env={"WAN22LORA_REHEARSAL_STEP_SECONDS": "0.5"})
+    ledger = place.run / "events.jsonl"
+    deadline = time.monotonic() + 30
+    while not (ledger.exists() and '"train-step"' in ledger.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert status(place)["outcome"] == "running"
+    assert "running  train-high" in place.wan22lora("status", "run.yaml", "--rehearse").stdout
+    train.send_signal(signal.SIGKILL)
+    train.communicate()
+    told = place.wan22lora("status", "run.yaml", "--rehearse").stdout
+    assert "was killed" in told
+    assert max(map(len, told.splitlines())) <= max(80, len(str(place.run)))
+    deadline = time.monotonic() + 30
+    while place.wan22lora("train", "run.yaml", "--rehearse").exit_code == 7:  # the killed run's trainer saves a state
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert status(place)["outcome"] == "done"
+
+
+def test_the_curves_are_written_for_tensorboard(place: Place) -> None:
+    place.wan22lora("train", "run.yaml", "--rehearse")
+    done = place.wan22lora("status", "run.yaml", "--rehearse", "--tensorboard", "curves")
+    assert done.exit_code == 0, done.output
+    assert "tensorboard --logdir curves" in done.stderr
+    files = (place.path / "curves").rglob("*tfevents*")
+    assert sorted(path.parent.name for path in files) == ["train-high", "train-low"]
