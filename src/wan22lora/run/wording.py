@@ -110,7 +110,8 @@ def _training_begun(event: Event) -> str | None:
 
 def _checkpoint(event: Event) -> str:
     verb = "saved" if event.get("sha256") else "saving"
-    return f"{verb} {' and '.join(Path(event[key]).name for key in ('path', 'ema') if event.get(key))}"
+    names = [Path(event["path"]).name, *(Path(path).name for path in [event.get("ema")] if path)]
+    return f"{verb} {' and '.join(names)}"
 
 
 def _samples(event: Event) -> str | None:

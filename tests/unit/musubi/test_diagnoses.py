@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from wan22lora.musubi.diagnoses import KNOWN_FAILURES, diagnose, error_line
+from wan22lora.musubi.diagnoses import (
+    KNOWN_FAILURES,
+    diagnose,
+    error_line,
+    ran_out_of_gpu_memory,
+    without_launcher,
+)
 
 TRAIN, LATENTS, TEXT = "wan_train_network", "wan_cache_latents", "wan_cache_text_encoder_outputs"
 LOADING = ["INFO:musubi_tuner.training.trainer_base:Loading DiT model from /models/high.safetensors"]
@@ -326,3 +332,36 @@ def test_the_error_line_is_the_last_one_that_is_not_the_launchers() -> None:
     assert error_line(lines) == lines[-3]
     assert error_line(["MemoryError"]) == "MemoryError"
     assert error_line(["INFO:a:no Error: here", "epoch 1/3"]) is None
+
+
+_OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.27 GiB."
+
+
+@pytest.mark.parametrize(
+    ("before", "phase"),
+    [
+        (["INFO:musubi_tuner.wan:loading"], "loading"),
+        (["training begins; 300 steps, 4 epochs"], "first step"),
+        (["training continues after step 120 of states/train-high/step-00000120; 300 steps, 4 epochs"], "first step"),
+        (["training begins; 300 steps, 4 epochs", "step 1/300, loss 0.1"], "training"),
+    ],
+)
+def test_how_far_the_extension_came_is_told_from_its_own_lines(before: list[str], phase: str) -> None:
+    assert ran_out_of_gpu_memory("wan_train_network", 1, [*before, _OUT_OF_MEMORY]) == phase
+
+
+def test_other_ends_are_no_lack_of_gpu_memory() -> None:
+    assert ran_out_of_gpu_memory("wan_train_network", 0, [_OUT_OF_MEMORY]) is None
+    assert ran_out_of_gpu_memory("wan_train_network", 1, ["RuntimeError: something else"]) is None
+
+
+def test_the_launchers_traceback_is_left_out() -> None:
+    own = ["Traceback (most recent call last):", "  File a", _OUT_OF_MEMORY]
+    launchers = [
+        "Traceback (most recent call last):",
+        "  File b",
+        "subprocess.CalledProcessError: Command '[…]' returned",
+    ]
+    assert without_launcher([*own, *launchers]) == tuple(own)
+    assert without_launcher(own) == tuple(own)
+    assert without_launcher(launchers[1:]) == tuple(launchers[1:])

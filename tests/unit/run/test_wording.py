@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from wan22lora.run.state import StepState
-from wan22lora.run.wording import duration, ending, figures, position
+from wan22lora.run.wording import duration, ending, figures, position, told
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,50 @@ def test_endings_name_the_exit_code_of_a_failure() -> None:
     assert ending(StepState("train", "failed", started=10, ended=50, exit_code=1)) == "failed after 40 s (exit code 1)"
     assert ending(StepState("train", "failed", started=10, ended=50)) == "failed after 40 s"
     assert ending(StepState("train", "interrupted", started=10, ended=50)) == "interrupted after 40 s"
+
+
+_BINS = [{"low": 875 + 15.625 * n, "high": 890.625 + 15.625 * n, "loss": 0.1 - 0.01 * n} for n in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "text"),
+    [
+        ("state", {"step": 120, "path": "x"}, "state saved at step 120"),
+        (
+            "validation",
+            {"step": 150, "loss": 0.08124, "bins": _BINS[:1]},
+            "validation at step 150: 0.08124 (875-891: 0.1)",
+        ),
+        (
+            "validation",
+            {"step": 150, "loss": 0.08124, "bins": _BINS},
+            "validation at step 150: 0.08124 (875-891: 0.1, …, 984-1000: 0.03)",
+        ),
+        ("validation", {"step": 150, "loss": "nan", "bins": []}, "validation at step 150: nan"),
+        ("paused", {"text": "no room"}, "paused: no room"),
+        ("checkpoint", {"path": "/a/b.safetensors"}, "saving b.safetensors"),
+        (
+            "checkpoint",
+            {"path": "/a/b.safetensors", "sha256": "0", "ema": "/a/b-ema.safetensors"},
+            "saved b.safetensors and b-ema.safetensors",
+        ),
+        (
+            "weights-loaded",
+            {"seconds": 62, "ram_peak": 2**35, "gpu_peak": 2**34},
+            "weights loaded in 1 min 2 s (32.0 GiB RAM, 16.0 GiB GPU)",
+        ),
+        ("weights-loaded", {"seconds": 62}, "weights loaded in 1 min 2 s"),
+        ("training-begun", {"step": 120, "total": 300, "state": "s"}, "continues after step 120 of 300"),
+        ("training-begun", {"step": 0, "total": 300, "state": None}, None),
+        ("samples", {"step": 5, "paths": ["a.png"]}, "1 sample at step 5"),
+        ("samples", {"step": 5, "paths": []}, None),
+        ("train-step", {"step": 5}, None),
+        ("checkpoint", {}, None),
+        ("validation", {"step": 1, "loss": "?", "bins": 3}, None),
+    ],
+)
+def test_what_a_trainer_tells_reads_as_a_line(event: str, fields: dict[str, Any], text: str | None) -> None:
+    line = told({"t": 0, "event": event, **fields})
+    assert (line or "").startswith(text or "")
+    assert (line is None) == (text is None)
+    assert len(line or "") <= 80 - len("train-high: ")
