@@ -1,7 +1,7 @@
 """The states that a training left in the run folder: what it can be continued from, and what it was trained with.
 
 A folder named `step-00000120` is whole, because the trainer renames it last; `key.json` beside the states is the
-training's key (plan/training.py). The trainer looks for the newest state by the same signs (trainer/states.py).
+training's key (plan/training.py). The trainer looks for the newest state by the same signs (trainer/finding.py).
 """
 
 from __future__ import annotations

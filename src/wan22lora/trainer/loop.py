@@ -234,9 +234,9 @@ class _Running:
         self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer)
         if loop.checkpoints.due_after_step(step) or should_sample_images(self._args, step):
             with self._weights_for_looking():
-                self._sample(step)
-                if loop.checkpoints.due_after_step(step):
+                if loop.checkpoints.due_after_step(step):  # before the pictures, which a stop breaks off
                     loop.checkpoints.after_step(step, self._at.epoch)
+                self._sample(step)
         if loop.validation is not None and loop.validation.due(step):
             self._validate()
         if loop.continuing.due(step):

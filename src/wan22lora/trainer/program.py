@@ -6,9 +6,11 @@ import sys
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from .events import Events
 from .failing import TrainingFailed, TrainingStopped
+from .finding import newest_state
 from .guard import require_known_musubi
 from .options import add_options
 from .stopping import Stop
@@ -17,25 +19,19 @@ from .stopping import Stop
 def main(argv: Sequence[str]) -> int:
     """The exit code: 0 done, 128 + signal after a stop with everything kept, 1 failed (an event says why)."""
     stop = Stop()
-    stop.listen()
     own = ArgumentParser(add_help=False, allow_abbrev=False)
     add_options(own)
     told, _ = own.parse_known_args(argv)  # musubi's own options are known only once musubi is
     events = Events(told.ledger, told.step_id)
     try:
+        stop.listen()
         require_known_musubi()
         args = _arguments(argv)
         from .expert import Expert
 
         Expert(args, events, stop).train(args)
     except TrainingStopped as stopped:
-        from .states import newest_state
-
-        found = newest_state(told.states)
-        state, step = (None, 0) if found is None else (found.path, found.facts["step"])
-        events.emit("training-stopped", step=step, state=state, signal=stopped.signal)
-        print(f"stopped; {f'the newest state is {state}' if state else 'there is no state yet'}", flush=True)
-        return 128 + stopped.signal
+        return _stopped(stopped.signal, told.states, events)
     except TrainingFailed as failure:
         events.emit(
             "training-failed", step=events.optimizer_step, reason=failure.reason, text=failure.text, fix=failure.fix
@@ -43,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"{failure.text}\n{failure.fix}", file=sys.stderr, flush=True)
         return 1
     except Exception as error:
+        if stop.broken_off is not None:  # half an import fails in ways of its own
+            return _stopped(stop.broken_off, told.states, events)
         traceback.print_exc()
         reason = "out-of-memory" if _is_out_of_memory(error) else "error"
         events.emit(
@@ -54,6 +52,14 @@ def main(argv: Sequence[str]) -> int:
         )
         return 1
     return 0
+
+
+def _stopped(signal: int, states: Path, events: Events) -> int:
+    found = newest_state(states)
+    state, step = (None, 0) if found is None else (found.path, found.facts["step"])
+    events.emit("training-stopped", step=step, state=state, signal=signal)
+    print(f"stopped; {f'the newest state is {state}' if state else 'there is no state yet'}", flush=True)
+    return 128 + signal
 
 
 def _arguments(argv: Sequence[str]) -> Namespace:
@@ -79,6 +85,5 @@ def _arguments(argv: Sequence[str]) -> Namespace:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # an import that failed may have left half of torch
+    return isinstance(error, getattr(cuda, "OutOfMemoryError", ())) or "out of memory" in str(error).lower()

@@ -7,11 +7,9 @@ line reads). It is written under another name, read back, and renamed: a folder 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,9 @@ import torch
 
 from .disk import Disk, sha256_of, to_disk
 from .failing import TrainingFailed
+from .finding import FORMAT, Found, in_order_of_steps, newest_state
 
-FORMAT = 1
-_NAME = re.compile(r"step-(\d{8,})")
 _UNFINISHED = ".writing-"
-
-
-@dataclass(frozen=True)
-class Found:
-    """A whole state on the disk."""
-
-    path: Path
-    facts: Mapping[str, Any]
 
 
 class States:
@@ -100,28 +89,8 @@ class States:
         return Found(whole, told)
 
     def _prune(self, keep: int) -> None:
-        for path in _whole(self.folder)[:-keep]:
+        for path in in_order_of_steps(self.folder)[:-keep]:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def newest_state(folder: Path) -> Found | None:
-    """The whole state of the highest step; those whose file has another size than it was given are passed over."""
-    for path in reversed(_whole(folder)):
-        try:
-            facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            size = (path / "state.pt").stat().st_size
-        except (OSError, ValueError):
-            continue
-        if isinstance(facts, dict) and facts.get("format") == FORMAT and facts.get("bytes") == size:
-            return Found(path, facts)
-    return None
-
-
-def _whole(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    numbered = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(numbered)]
 
 
 def bytes_in(value: Any) -> int:

@@ -19,6 +19,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.broken_off: int | None = None
+        """The signal for which TrainingStopped was raised amid other work, which may have turned it into an error."""
         self._at_once = True
 
     def listen(self) -> None:
@@ -52,6 +54,7 @@ class Stop:
             os._exit(128 + number)  # the second wish: no more Python, not even cleaning up
         self.signal = number
         if self._at_once:
+            self.broken_off = number
             raise TrainingStopped(number)
 
 

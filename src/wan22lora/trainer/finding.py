@@ -1,0 +1,45 @@
+"""Finding states on the disk, also when torch is not there yet or half imported.
+
+A state is a folder `step-00000120` with `state.pt` and `state.json`. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A whole state on the disk."""
+
+    path: Path
+    facts: Mapping[str, Any]
+
+
+def newest_state(folder: Path) -> Found | None:
+    """The whole state of the highest step; those whose file has another size than it was given are passed over."""
+    for path in reversed(in_order_of_steps(folder)):
+        try:
+            facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            size = (path / "state.pt").stat().st_size
+        except (OSError, ValueError):
+            continue
+        if isinstance(facts, dict) and facts.get("format") == FORMAT and facts.get("bytes") == size:
+            return Found(path, facts)
+    return None
+
+
+def in_order_of_steps(folder: Path) -> list[Path]:
+    """The states in a folder, damaged ones too."""
+    if not folder.is_dir():
+        return []
+    numbered = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(numbered)]
