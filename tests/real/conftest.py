@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from .command_line import CommandLine
 from .environment import SmallModels, find_python, make_environment, make_python, make_small_models
+from .trainings import Trainings
 
 ARTICLE = "d0a193061a23a51c90664282205d753605a641c1"
 HOW = (
@@ -85,3 +86,16 @@ def command_line(
         return CommandLine(place, checkout, musubi_python, own, small_models.hf_home / "hub")
 
     return command_line
+
+
+@pytest.fixture(scope="session")
+def trainings(
+    musubi_python: Path,
+    environment: dict[str, str],
+    small_models: SmallModels,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Trainings]:
+    """Starts small trainings by the extension, each in well under a second once the first has begun."""
+    trainings = Trainings(musubi_python, environment, small_models, tmp_path_factory.mktemp("trainings"))
+    yield trainings
+    trainings.close()
