@@ -127,7 +127,7 @@ def _facts(step: StepState, status: str, folder: Path, now: float) -> Iterator[s
     memory = [
         f"{wording.gib(count)} of {what}"
         for count, what in ((step.gpu_peak, "GPU memory"), (step.ram_peak, "RAM"))
-        if count is not None
+        if count  # a training on a CPU has none of the GPU's
     ]
     if memory:
         yield _fact("peaks", ", ".join(memory))
