@@ -26,19 +26,22 @@ class Found:
 
 def newest_state(folder: Path) -> Found | None:
     """The whole state of the highest step; those whose file has another size than it was given are passed over."""
-    for path in reversed(in_order_of_steps(folder)):
-        try:
-            facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            size = (path / "state.pt").stat().st_size
-        except (OSError, ValueError):
-            continue
-        if isinstance(facts, dict) and facts.get("format") == FORMAT and facts.get("bytes") == size:
-            return Found(path, facts)
-    return None
+    return next(filter(None, map(found_at, reversed(in_order_of_steps(folder)))), None)
+
+
+def found_at(path: Path) -> Found | None:
+    """The state in a folder with a state's name, if it is whole."""
+    try:
+        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        size = (path / "state.pt").stat().st_size
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(facts, dict) and facts.get("format") == FORMAT and facts.get("bytes") == size
+    return Found(path, facts) if whole else None
 
 
 def in_order_of_steps(folder: Path) -> list[Path]:
-    """The states in a folder, damaged ones too."""
+    """The folders with a state's name, those of damaged states too."""
     if not folder.is_dir():
         return []
     numbered = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]

@@ -86,6 +86,8 @@ class _Running:
         self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer)
         self._step = _Step()
         self._nan_steps = 0
+        self._not_finite = ""
+        """What of the last step was no finite number."""
 
     def run(self) -> None:
         loop, parts, began = self._loop, self._parts, time.monotonic()
@@ -199,14 +201,17 @@ class _Running:
         self._step.losses.append(loss.detach())
 
     def _update(self) -> None:
-        """One optimizer step. A loss that is no number would ruin the weights for good, so its update is left out."""
+        """One optimizer step, left out where a number that is none would ruin the weights for good."""
         args, parts = self._args, self._parts
         losses, preservation = _numbers(self._step.losses), _numbers(self._step.preservation)
-        finite = all(map(math.isfinite, (*losses, *preservation)))
         lr = float(parts.lr_scheduler.get_last_lr()[0])
+        self._not_finite = ""
+        if not all(map(math.isfinite, (*losses, *preservation))):
+            self._not_finite = "the loss"
+        elif not self._clip_gradients():
+            self._not_finite = "a gradient"
+        finite = not self._not_finite
         if finite:
-            if args.max_grad_norm != 0.0:
-                self._accelerator.clip_grad_norm_(self._lora.get_trainable_params(), args.max_grad_norm)
             parts.optimizer.step()
             parts.lr_scheduler.step()
         parts.optimizer.zero_grad(set_to_none=True)
@@ -224,6 +229,16 @@ class _Running:
             skipped=not finite or self._accelerator.optimizer_step_was_skipped,
         )
         self._step = _Step()
+
+    def _clip_gradients(self) -> bool:
+        """Whether they are finite numbers; the scaler of fp16 looks after that by itself."""
+        limit, parameters = self._args.max_grad_norm, list(self._lora.get_trainable_params())
+        if limit != 0.0:
+            norm = self._accelerator.clip_grad_norm_(parameters, limit)
+        else:
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            norm = torch.stack(torch._foreach_norm(gradients)).sum()
+        return self._accelerator.scaler is not None or bool(torch.isfinite(norm))
 
     def _after_update(self) -> None:
         loop, step = self._loop, self._at.step
@@ -245,14 +260,14 @@ class _Running:
 
     def _warn_of_nan(self) -> None:
         step, most = self._at.step, self._args.max_nan_steps
-        text = f"the loss of step {step} is no finite number; its update was left out"
+        text = f"{self._not_finite} of step {step} is no finite number; its update was left out"
         self._loop.events.emit("warning", text=text)
         print(text, flush=True)
         if self._nan_steps >= most:
             raise TrainingFailed(
                 "nan",
-                f"{most} steps in a row without a finite loss, the last of them step {step}; the LoRA is as it was"
-                f" after step {step - most}",
+                f"{most} steps in a row without a finite loss and gradient, the last of them step {step}; the LoRA is"
+                f" as it was after step {step - most}",
                 "a lower learning_rate or max_grad_norm: 1 usually helps; NaN from the first step on comes from a"
                 " damaged cache, the wrong VAE or weights of another format than mixed_precision says",
             )

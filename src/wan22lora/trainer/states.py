@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from .disk import Disk, sha256_of, to_disk
+from .disk import SPARE_BYTES, Disk, sha256_of, to_disk
 from .failing import TrainingFailed
-from .finding import FORMAT, Found, in_order_of_steps, newest_state
+from .finding import FORMAT, Found, found_at, in_order_of_steps, newest_state
 
 _UNFINISHED = ".writing-"
 
@@ -48,7 +48,7 @@ class States:
         """Writes a state and removes the oldest ones. Raises TrainingFailed when the disk stays full."""
         self.folder.mkdir(parents=True, exist_ok=True)
         size = bytes_in(content)
-        if shutil.disk_usage(self.folder).free < size:
+        if shutil.disk_usage(self.folder).free < size + SPARE_BYTES:
             self._prune(1)
         found = self._disk.write("a state", size, self.folder, lambda: self._write(content, facts))
         self._prune(self._keep_last)
@@ -89,8 +89,12 @@ class States:
         return Found(whole, told)
 
     def _prune(self, keep: int) -> None:
-        for path in in_order_of_steps(self.folder)[:-keep]:
-            shutil.rmtree(path, ignore_errors=True)
+        """Keeps the newest whole states. Damaged ones go too: counted as states they would push out whole ones."""
+        paths = in_order_of_steps(self.folder)
+        whole = [path for path in paths if found_at(path) is not None]
+        for path in paths if whole else []:
+            if path not in whole[-keep:]:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def bytes_in(value: Any) -> int:
