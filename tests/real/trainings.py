@@ -20,7 +20,7 @@ OPTIONS = shlex.split("""
 --network_module networks.lora_wan --network_dim 4 --network_alpha 4
 --optimizer_type AdamW --learning_rate 2e-3 --lr_scheduler cosine
 --timestep_sampling shift --discrete_flow_shift 1.0 --preserve_distribution_shape
---min_timestep 875 --max_timestep 1000 --max_train_epochs 3 --save_every_n_epochs 1 --max_data_loader_n_workers 0
+--min_timestep 875 --max_timestep 1000 --save_every_n_epochs 1 --max_data_loader_n_workers 0
 --output_name lora
 """)
 BATCHES = 7
@@ -36,6 +36,20 @@ class Moment:
     signal: signal.Signals = signal.SIGKILL
     group: bool = False
     """To the whole process group, as a terminal sends it."""
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A disk of its own for the folder `disk` of a training; what is on it in the end is copied to `left`.
+
+    Sizes in bytes. `filler` is taken by a file, which goes away when the trainer pauses if `makes_room`.
+    """
+
+    size: int
+    filler: int = 0
+    makes_room: bool = True
+    unseen: int = 0
+    """So many times the trainer looks and seems to find room, as if the disk filled right afterwards."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +114,14 @@ class Trainings:
         return folder
 
     def options(self, folder: Path, options: str = "") -> list[str]:
-        """What the extension is started with."""
+        """What the extension is started with; three epochs, unless `options` say how long."""
         own = ["--ledger", folder / "events.jsonl", "--states", folder / "states", "--step_id", "train-high"]
-        return [*self.plain_options(folder), *map(str, own), *shlex.split(options)]
+        return [*map(str, own), *self.plain_options(folder, options)]
 
-    def plain_options(self, folder: Path) -> list[str]:
-        return [*OPTIONS, "--dit", str(self.models.t2v_high), "--output_dir", str(folder)]
+    def plain_options(self, folder: Path, options: str = "") -> list[str]:
+        length = [] if "--max_train_" in options else ["--max_train_epochs", "3"]
+        own = ["--dit", str(self.models.t2v_high), "--output_dir", str(folder)]
+        return [*OPTIONS, *own, *length, *shlex.split(options)]
 
     def train(
         self,
@@ -114,10 +130,13 @@ class Trainings:
         moments: Sequence[Moment] = (),
         job: Path | None = None,
         count: bool = False,
-        unseen: int = 0,
+        disk: SmallDisk | None = None,
+        spoilt_gradients: Sequence[int] = (),
     ) -> Trained:
-        """Trains, or continues in `folder`. `unseen`: looks at the disk for which it seems to have room."""
+        """Trains, or continues in `folder`. After backward passes of `spoilt_gradients` a gradient is no number."""
         folder = folder or self.new()
+        (folder / "disk").mkdir(exist_ok=True)
+        places = {"at": str(folder / "disk"), "left": str(folder / "left"), "ledger": str(folder / "events.jsonl")}
         lines = folder / "lines.json"
         exit_code = self._ask(
             program="extension",
@@ -126,14 +145,15 @@ class Trainings:
             log=str(folder / "log"),
             moments=[vars(moment) for moment in moments],
             lines=str(lines) if count else None,
-            unseen=unseen,
+            spoilt_gradients=list(spoilt_gradients),
+            disk=None if disk is None else vars(disk) | places,
         )
         return Trained(folder, exit_code, json.loads(lines.read_text(encoding="utf-8")) if count else {})
 
     def train_plain(self, options: str = "") -> Trained:
         """musubi's own program, finding the caches in the order of their names as the extension does."""
         folder = self.new()
-        argv = [*self.plain_options(folder), *shlex.split(options)]
+        argv = self.plain_options(folder, options)
         return Trained(folder, self._ask(program="plain", argv=argv, place=str(self.job), log=str(folder / "log")))
 
     def _ask(self, **request: object) -> int | None:

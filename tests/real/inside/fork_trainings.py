@@ -5,12 +5,14 @@ training: moments at which signals come, and where to write how often its lines 
 """
 
 import atexit
+import ctypes
 import gc
 import glob
 import importlib
 import json
 import os
 import runpy
+import shutil
 import signal
 import sys
 import time
@@ -19,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "src"))
 
-import accelerate  # noqa: F401
+import accelerate
 import safetensors.torch  # noqa: F401
 import torch
 import torch.serialization
@@ -83,10 +85,30 @@ class Watch:
         return self._line
 
 
-def fill_the_disk_unseen(times):
-    """The disk seems to have room for the next `times` looks."""
-    import shutil
+def mount(disk):
+    """A file system of its own for this process and its children, with a file that takes room until a pause."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.getuid(), os.getgid()
+    new_user_and_mounts = 0x10000000 | 0x00020000
+    if libc.unshare(new_user_and_mounts) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+        Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
+    at = disk["at"].encode()
+    if libc.mount(b"none", at, b"tmpfs", 0, f"size={disk['size']}".encode()) != 0:
+        raise OSError(ctypes.get_errno(), "mount")
+    filler, ledger = Path(disk["at"]) / "filler", Path(disk["ledger"])
+    filler.write_bytes(bytes(disk["filler"]))
+    if disk["makes_room"] and os.fork() == 0:
+        until = time.monotonic() + SLOW_SECONDS
+        while not (ledger.exists() and '"paused"' in ledger.read_text()) and time.monotonic() < until:
+            time.sleep(0.02)
+        filler.unlink()
+        os._exit(0)
 
+
+def let_the_disk_fill_unseen(times):
+    """The disk seems to have room for the next `times` looks."""
     real, left = shutil.disk_usage, [times]
 
     def usage(path):
@@ -112,6 +134,20 @@ def cast_prompts():
     wan_train_network.WanNetworkTrainer.process_sample_prompts = processed
 
 
+def spoil_gradients(after):
+    """After these backward passes, counted from 1, a gradient is no number."""
+    backward, calls = accelerate.Accelerator.backward, [0]
+
+    def spoiling(self, *given):
+        backward(self, *given)
+        calls[0] += 1
+        if calls[0] in after:
+            parameters = (parameter for model in self._models for parameter in model.parameters())
+            next(parameter.grad for parameter in parameters if parameter.grad is not None)[0] = float("nan")
+
+    accelerate.Accelerator.backward = spoiling
+
+
 def train(request):
     os.setsid()
     os.chdir(request["place"])
@@ -126,8 +162,11 @@ def train(request):
         sys.argv = [wan_train_network.__file__, *request["argv"]]
         wan_train_network.main()
         return 0
-    if request["unseen"]:
-        fill_the_disk_unseen(request["unseen"])
+    disk = request["disk"]
+    if disk:
+        mount(disk)
+        let_the_disk_fill_unseen(disk["unseen"])
+    spoil_gradients(request["spoilt_gradients"])
     watch = Watch(request["moments"])
     if request["moments"] or request["lines"]:
         sys.settrace(watch)
@@ -135,6 +174,9 @@ def train(request):
         return sys.modules[f"{MODULES}.program"].main(request["argv"])
     finally:
         sys.settrace(None)
+        if disk:
+            (Path(disk["at"]) / "filler").unlink(missing_ok=True)
+            shutil.copytree(disk["at"], disk["left"])
         if request["lines"]:
             Path(request["lines"]).write_text(json.dumps(watch.lines), encoding="utf-8")
 
