@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
             fix="",
         )
         return 1
+    finally:
+        stop.ignore()
     return 0
 
 

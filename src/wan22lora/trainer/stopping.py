@@ -27,6 +27,11 @@ class Stop:
         for number in LISTENED:
             signal.signal(number, self._asked)
 
+    def ignore(self) -> None:
+        """From here on the process only ends; Python would take the handlers away in that and die of a signal."""
+        for number in LISTENED:
+            signal.signal(number, signal.SIG_IGN)
+
     @property
     def wanted(self) -> bool:
         return self.signal is not None
