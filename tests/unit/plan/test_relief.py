@@ -100,7 +100,6 @@ def test_the_end_of_the_ladder_says_what_else_helps(plan: Plan) -> None:
 
 def test_no_rung_changes_what_a_training_depends_on(plan: Plan) -> None:
     before = plan(RUN)
-    after = plan(
-        f"{RUN}train: {{gradient_checkpointing: false, blocks_to_swap: 38, gradient_checkpointing_cpu_offload: false}}\n"
-    )
+    memory = "{gradient_checkpointing: false, blocks_to_swap: 38, gradient_checkpointing_cpu_offload: false}"
+    after = plan(f"{RUN}train: {memory}\n")
     assert [step.key for step in after.plan.steps] == [step.key for step in before.plan.steps]

@@ -46,6 +46,7 @@ def save(step: int) -> None:
 
 
 def stop_here() -> None:
+    time.sleep(0.3)  # long enough for the runner to say that it waits
     state = newest()
     step = int(state.name[5:]) if state else 0
     emit("training-stopped", step=step, state=str(state) if state else None, signal=stopped_by[0])
