@@ -40,7 +40,7 @@ class Reporting:
     ) -> None:
         """`losses` has one number for each batch of the step, `preservation` one for each that preserved.
 
-        `skipped`: nothing was learned in this step, because a loss or (in fp16) a gradient was no finite number.
+        `skipped`: nothing was learned in this step, because a loss or a gradient was no finite number.
         """
         now, total = time.monotonic(), self._parts.args.max_train_steps
         loss = sum(losses) / len(losses)
