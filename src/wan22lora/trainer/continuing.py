@@ -40,9 +40,17 @@ class Snapshot:
     timestep_pool: list[Any]
     """Timestep buckets that musubi has not used yet (`--num_timestep_buckets`, trainer_base.py:528-541)."""
 
+    shuffled: list[int]
+    """For each dataset the epoch for which this process shuffled it last (0 where data-loader workers do it).
+
+    A dataset is shuffled when an epoch first meets it, and that seeds Python's generator anew
+    (dataset/image_video_dataset.py:199-211 and 563-566): those that were met already must not be met once more.
+    """
+
     @staticmethod
-    def take(at: Position, epoch_random: torch.Tensor, trainer: Any) -> Snapshot:
-        return Snapshot(at, randomness.capture(), epoch_random, list(trainer.timestep_range_pool))
+    def take(at: Position, epoch_random: torch.Tensor, trainer: Any, parts: Parts) -> Snapshot:
+        shuffled = [dataset.current_epoch for dataset in parts.train_dataset_group.datasets]
+        return Snapshot(at, randomness.capture(), epoch_random, list(trainer.timestep_range_pool), shuffled)
 
 
 class Continuing:
@@ -78,6 +86,7 @@ class Continuing:
                 "random": snapshot.random,
                 "epoch_random": snapshot.epoch_random,
                 "timestep_pool": snapshot.timestep_pool,
+                "shuffled": snapshot.shuffled,
             },
             {
                 "step": step,
@@ -113,9 +122,12 @@ class Continuing:
             if holder is not None and content[name] is not None:
                 holder.load_state_dict(content[name])
         trainer.timestep_range_pool = list(content["timestep_pool"])
-        snapshot = Snapshot(
-            Position(**content["position"]), content["random"], content["epoch_random"], content["timestep_pool"]
-        )
+        for dataset, epoch in zip(parts.train_dataset_group.datasets, content["shuffled"], strict=True):
+            while dataset.current_epoch < epoch:
+                dataset.current_epoch += 1
+                dataset.shuffle_buckets()
+        names = ("random", "epoch_random", "timestep_pool", "shuffled")
+        snapshot = Snapshot(Position(**content["position"]), **{name: content[name] for name in names})
         # accelerate counts an accumulation's batches from the start of the epoch (accelerator.py:1107-1114 in 1.6.0).
         parts.accelerator.step = snapshot.at.batch % len(parts.train_dataloader)
         self._saved_step, self._path = snapshot.at.step, str(found.path)

@@ -83,7 +83,7 @@ class _Running:
         self._random: dict[str, Any] | None = None
         """Random states of the state that is continued from, until they are put back."""
         self._epoch_random = torch.get_rng_state()
-        self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer)
+        self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer, self._parts)
         self._step = _Step()
         self._nan_steps = 0
         self._not_finite = ""
@@ -137,14 +137,18 @@ class _Running:
         if self._at.batch == 0:
             self._restore_random()
             self._epoch_random = torch.get_rng_state()
-            self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer)
+            self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer, self._parts)
         else:
+            assert self._random is not None  # only a state leads into the midst of an epoch
+            randomness.restore(self._random)
+            # Python's from here on: a dataset that this epoch meets only now seeds it anew, as it would have.
+            self._random = {name: state for name, state in self._random.items() if name != "python"}
             torch.set_rng_state(self._epoch_random)
             loader = self._accelerator.skip_first_batches(loader, self._at.batch)
         if self._at.batch < self._loop.batches_per_epoch:
             batches = iter(loader)
             while self._at.step < self._args.max_train_steps and (batch := next(batches, None)) is not None:
-                self._restore_random()  # only now: loading an epoch's first batch seeds Python's generator anew
+                self._restore_random()  # only now: the order of an epoch's batches is drawn when it begins
                 yield batch
         self._restore_random()
 
@@ -246,7 +250,7 @@ class _Running:
             self._warn_of_nan()
         elif loop.average is not None:
             loop.average.update(step)
-        self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer)
+        self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer, self._parts)
         if loop.checkpoints.due_after_step(step) or should_sample_images(self._args, step):
             with self._weights_for_looking():
                 if loop.checkpoints.due_after_step(step):  # before the pictures, which a stop breaks off
