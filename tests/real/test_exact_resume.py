@@ -113,6 +113,20 @@ def test_so_does_one_with(options: str, trainings: Trainings) -> None:
     assert_same(whole, broken)
 
 
+@pytest.mark.parametrize("options", ["--num_timestep_buckets 7", "--num_timestep_buckets 3 --network_dropout 0.3"])
+def test_one_stopped_after_every_step_comes_to_the_same_lora(options: str, trainings: Trainings) -> None:
+    """Timestep buckets are drawn from Python's generator, which each dataset seeds when an epoch first meets it."""
+    options = f"--max_train_epochs 2 --states_every_minutes 0 {options}"
+    whole, folder = trainings.train(options), trainings.new()
+    stop = Moment(3, ("loop._after_update",), signal.SIGTERM)
+    steps = max(whole.losses)
+    for step in range(1, steps):
+        stopped = trainings.train(options, folder, [stop])
+        assert stopped.exit_code == 128 + signal.SIGTERM, stopped.log
+        assert max(stopped.losses) == step
+    assert_same(whole, trainings.train(options, folder))
+
+
 SCHEDULERS = {
     "constant": "",
     "constant_with_warmup": "--lr_warmup_steps 4",
@@ -186,3 +200,17 @@ def test_validating_sampling_and_saving_disturb_no_random_state(trainings: Train
     assert [event["step"] for event in busy.told("samples")] == [5, 10]
     assert busy.loras == alone.loras
     assert busy.losses == alone.losses
+
+
+@pytest.mark.parametrize("first", ["--max_train_epochs 2", "--max_train_steps 10"])
+@pytest.mark.parametrize("options", ["", "--gradient_accumulation_steps 2 --ema_decay 0.9"])
+def test_a_longer_training_goes_on_where_a_shorter_one_ended(first: str, options: str, trainings: Trainings) -> None:
+    """With a schedule that does not depend on the length."""
+    options = f"--lr_scheduler constant_with_warmup --lr_warmup_steps 3 --states_every_minutes 0 {options}"
+    whole = trainings.train(options)
+    shorter = trainings.train(f"{options} {first}")
+    assert shorter.exit_code == 0, shorter.log
+    longer = trainings.train(options, shorter.folder)
+    assert longer.exit_code == 0, longer.log
+    assert longer.losses == whole.losses
+    assert longer.loras == whole.loras
