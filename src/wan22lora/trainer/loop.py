@@ -237,12 +237,13 @@ class _Running:
     def _clip_gradients(self) -> bool:
         """Whether they are finite numbers; the scaler of fp16 looks after that by itself."""
         limit, parameters = self._args.max_grad_norm, list(self._lora.get_trainable_params())
-        if limit != 0.0:
-            norm = self._accelerator.clip_grad_norm_(parameters, limit)
-        else:
+        norm = self._accelerator.clip_grad_norm_(parameters, limit) if limit != 0.0 else None
+        if self._accelerator.scaler is not None:
+            return True
+        if norm is None:
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             norm = torch.stack(torch._foreach_norm(gradients)).sum()
-        return self._accelerator.scaler is not None or bool(torch.isfinite(norm))
+        return bool(torch.isfinite(norm))
 
     def _after_update(self) -> None:
         loop, step = self._loop, self._at.step
