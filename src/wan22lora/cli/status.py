@@ -37,8 +37,7 @@ def status(
     spec = load_spec(run_file, gpu_memory_gib=lambda: None, folder_suffix="-rehearsal" if rehearse else "")
     folder = RunFolder(spec.folder)
     running = is_running(folder.path)  # before reading: what ends meanwhile has told so by then
-    events = list(read_events(folder.events))
-    state = fold(events)
+    state = fold(read_events(folder.events))
     if state.started is None:
         raise RunFolderError(
             f"{folder.path} holds no run yet", fix=f"wan22lora train {run_file}{' --rehearse' if rehearse else ''}"
@@ -49,7 +48,7 @@ def status(
         typer.echo(as_text(state, folder.path, running=running, now=time.time()))
     if tensorboard is not None:
         try:
-            files = write_tensorboard(events, tensorboard)
+            files = write_tensorboard(read_events(folder.events), tensorboard)
         except OSError as error:
             raise MachineError(f"the curves cannot be written to {tensorboard}: {error.strerror}") from None
         typer.echo(f"curves of {', '.join(files) or 'no training yet'}: tensorboard --logdir {tensorboard}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from wan22lora.dataset.predict import batches_per_epoch, total_steps
@@ -127,7 +128,9 @@ class _Builder:
         latents_step, latents = self._cache_latents()
         text_step, text = self._cache_text()
         caches = (latents, text)
-        trainings = [self._train(expert, learned_from(expert, self.trained, caches)) for expert in self.spec.experts]
+        classes = {class_of(expert) for expert in self.spec.experts}  # mostly the same for both: not computed twice
+        learned = {class_: learned_from(class_, self.trained, caches) for class_ in classes}
+        trainings = [self._train(expert, learned[class_of(expert)]) for expert in self.spec.experts]
         if self.findings:
             raise SpecError(
                 f"{self.spec.file.name} cannot be used", findings=in_file_order(dict.fromkeys(self.findings))
@@ -159,7 +162,7 @@ class _Builder:
             held_out=self.held_out,
         )
 
-    @property
+    @cached_property
     def batches(self) -> int:
         return batches_per_epoch(self.trained)
 

@@ -251,8 +251,8 @@ def record_name(path: Path) -> str:
     """What tells a cache file from every other of the run: `0/a_wan_te.safetensors`, or with its class's folder
     `0/class-1a2b3c4d/a_wan_te.safetensors`.
     """
-    folders = 2 if path.parent.name.startswith(FOLDER_PREFIX) else 1
-    return "/".join(path.parts[-1 - folders :])
+    parts = path.parts
+    return "/".join(parts[-3 if parts[-2].startswith(FOLDER_PREFIX) else -2 :])
 
 
 def _kind(name: str) -> CacheKind:

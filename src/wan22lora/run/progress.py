@@ -103,9 +103,10 @@ class Progress:
         self._peaks(event)
         if loss is not None:
             self._losses.append(loss)
-        preserved = _number(event.get("losses", {}).get("preservation"))
-        if preserved is not None:
-            self._preservation.append(preserved)
+        if "losses" in event:
+            preserved = _number(event["losses"].get("preservation"))
+            if preserved is not None:
+                self._preservation.append(preserved)
 
     def _weights_loaded(self, event: Event) -> None:
         self._peaks(event)
@@ -160,9 +161,12 @@ class Progress:
         self.reason = str(event["reason"])
 
     def _peaks(self, event: Event) -> None:
-        self.ram_peak = _larger(self.ram_peak, event.get("ram_peak"))
-        self.gpu_peak = _larger(self.gpu_peak, event.get("gpu_peak"))
-        self.gpu_reserved = _larger(self.gpu_reserved, event.get("gpu_reserved"))
+        if "ram_peak" in event:
+            self.ram_peak = _larger(self.ram_peak, event["ram_peak"])
+        if "gpu_peak" in event:
+            self.gpu_peak = _larger(self.gpu_peak, event["gpu_peak"])
+        if "gpu_reserved" in event:
+            self.gpu_reserved = _larger(self.gpu_reserved, event["gpu_reserved"])
 
 
 _HANDLERS: Mapping[str, Any] = {
@@ -190,6 +194,6 @@ def _number(value: object) -> float | None:
 
 
 def _larger(known: int | None, found: object) -> int | None:
-    if not isinstance(found, (int, float)):
+    if found == known or not isinstance(found, (int, float)):
         return known
     return max(int(found), known or 0)

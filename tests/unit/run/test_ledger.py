@@ -85,6 +85,28 @@ def test_a_ledger_torn_at_any_byte_keeps_every_whole_line_and_goes_on(
         assert [event["event"] for event in read_events(path)][kept:] == ["run-ended"]
 
 
+def test_a_torn_line_among_many_costs_none_of_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    lines = [json.dumps({"t": number, "event": "note", "text": "x" * 90}) for number in range(3000)]
+    for number, damage in ((7, "{"), (1000, ""), (1001, '{"t":1,"event":"a"},{"t":2,"event":"b"}'), (2999, '{"event')):
+        lines[number] = damage
+    path.write_text("\n".join(lines))
+    assert [event["t"] for event in read_events(path)] == [n for n in range(2999) if n not in (7, 1000, 1001)]
+
+
+def test_a_long_ledger_is_parsed_by_the_hundred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, calls, loads = tmp_path / "events.jsonl", [0], json.loads
+    path.write_text("".join(f'{{"t":{number},"event":"note","text":"{"x" * 300}"}}\n' for number in range(10_000)))
+
+    def counted(text: str | bytes) -> object:
+        calls[0] += 1
+        return loads(text)
+
+    monkeypatch.setattr(json, "loads", counted)
+    assert sum(1 for _ in read_events(path)) == 10_000
+    assert calls[0] <= 10_000 / 50
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_in_the_file_can_make_reading_fail(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
     path = tmp_path_factory.mktemp("ledger") / "events.jsonl"
