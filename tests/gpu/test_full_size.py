@@ -1,4 +1,4 @@
-"""The whole way at full size: pictures → caches → two trainings by accelerate → a pair of LoRAs."""
+"""The whole way at full size: pictures → caches → two trainings → a pair of LoRAs."""
 
 from __future__ import annotations
 
@@ -81,6 +81,15 @@ def assert_lora(path: Path, steps: int, timesteps: str) -> None:
     assert {info.dtype for info in header.tensors.values()} == {"F16"}
 
 
+def assert_told(run: Path, step: str, steps: int, most_gib: float) -> None:
+    """That the trainer told its own events, and what loading took of the GPU."""
+    (loaded,) = (event for event in ledger(run, "weights-loaded") if event["id"] == step)
+    print("loading:", {key: round(loaded[key] / 2**30, 2) for key in ("gpu_peak", "gpu_allocated", "ram_peak")}, loaded)
+    assert loaded["gpu_peak"] < most_gib * 2**30
+    assert [event["step"] for event in ledger(run, "train-step") if event["id"] == step] == [*range(1, steps + 1)]
+    assert [event["step"] for event in ledger(run, "state") if event["id"] == step][-1] == steps
+
+
 def test_a_pair_is_trained_at_full_size(tmp_path: Path, full_models: FullModels) -> None:
     sizes = [*[(960, 960)] * 3, *[(832, 1104)] * 2, (1104, 832)]
     run = write_run(tmp_path, full_models, "auto", sizes)
@@ -90,6 +99,8 @@ def test_a_pair_is_trained_at_full_size(tmp_path: Path, full_models: FullModels)
     print_seconds(run)
     assert_lora(run / "output" / "full-high.safetensors", 12, "875,1000")
     assert_lora(run / "output" / "full-low.safetensors", 12, "0,875")
+    for step in ("train-high", "train-low"):
+        assert_told(run, step, 12, most_gib=16)
     said, seconds = wan22lora(tmp_path, full_models, "train", "run.yaml")
     assert "nothing to do" in said
     assert seconds < 2
@@ -101,3 +112,4 @@ def test_the_settings_of_a_24_gb_card_train_too(tmp_path: Path, full_models: Ful
     print_seconds(run)
     assert "--blocks_to_swap" in ledger(run, "step-started")[-1]["argv"]
     assert_lora(run / "output" / "full-high.safetensors", 6, "875,1000")
+    assert_told(run, "train-high", 6, most_gib=14)

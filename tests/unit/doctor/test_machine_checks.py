@@ -146,7 +146,7 @@ def test_memory_held_by_programs_that_cannot_be_seen_is_told_too(healthy: Facts)
 
 def test_a_run_that_does_not_fit_beside_the_others_is_a_failure(with_run: Callable[..., Facts]) -> None:
     busy = Nvidia("1", (12, 8), (replace(H100, free=29 * GIB),))
-    check = told(gpu.gpu_memory, with_run(nvidia=busy))
+    check = told(gpu.gpu_memory, with_run("trainer: plain", nvidia=busy))
     assert check.status == "failure"
     assert "Loading an expert takes about 41.1 GiB" in check.text
     assert "29.0 GiB are free" in check.text
@@ -154,9 +154,10 @@ def test_a_run_that_does_not_fit_beside_the_others_is_a_failure(with_run: Callab
 
 def test_a_run_that_is_too_large_for_the_card_is_a_failure(with_run: Callable[..., Facts]) -> None:
     small = Nvidia("1", (12, 8), (replace(H100, total=24 * GIB, free=23 * GIB),))
-    check = told(gpu.gpu_memory, with_run("train: {blocks_to_swap: 0}", nvidia=small))
+    check = told(gpu.gpu_memory, with_run("trainer: plain\ntrain: {blocks_to_swap: 0}", nvidia=small))
     assert check.status == "failure"
     assert "the card has 24.0 GiB" in check.text
+    assert told(gpu.gpu_memory, with_run("train: {blocks_to_swap: 0}", nvidia=small)).status == "ok"
     assert told(gpu.gpu_memory, with_run(nvidia=small)).status == "ok"  # hardware: auto swaps blocks
 
 
@@ -165,9 +166,13 @@ def test_a_run_that_is_too_large_for_the_card_is_a_failure(with_run: Callable[..
     [
         ("", 30, "ok"),  # an H100 swaps nothing
         ("", 10, "failure"),  # the text encoder alone takes more
-        ("train: {blocks_to_swap: 1}", 43, "failure"),
-        ("train: {blocks_to_swap: 1}", 45, "ok"),
-        ("hardware: 24gb", 40, "failure"),
+        ("train: {blocks_to_swap: 1}", 16, "failure"),
+        ("train: {blocks_to_swap: 1}", 18, "ok"),
+        ("train: {blocks_to_swap: 1, fp8_base: false}", 29, "failure"),
+        ("train: {blocks_to_swap: 1, fp8_base: false}", 31, "ok"),
+        ("trainer: plain\ntrain: {blocks_to_swap: 1}", 43, "failure"),
+        ("trainer: plain\ntrain: {blocks_to_swap: 1}", 45, "ok"),
+        ("hardware: 24gb", 16, "failure"),
         ("task: t2v-14B\nexperts: {}\ntrain: {blocks_to_swap: 4}", 20, "ok"),  # its file holds 8 bits already
     ],
 )
@@ -183,11 +188,11 @@ def test_ram_is_held_against_what_the_run_loads(
 def test_a_containers_limit_is_called_one(with_run: Callable[..., Facts]) -> None:
     check = told(room.ram, with_run("hardware: 24gb", ram=Ram(32 * GB, 30 * GB, limited=True)))
     assert "this container may use 32 GB" in check.text
-    assert "`blocks_to_swap: 4` takes 44 GB" in check.text
+    assert "`blocks_to_swap: 4` takes 17.0 GB" in check.text
 
 
 def test_without_a_run_little_ram_is_a_warning_where_the_gpu_is_small(healthy: Facts) -> None:
-    ram = Ram(32 * GB, 30 * GB)
+    ram = Ram(32 * GB, 15 * GB)
     small = Nvidia("1", (12, 8), (replace(H100, total=24 * GIB),))
     assert told(room.ram, healthy, ram=ram).status == "ok"
     assert told(room.ram, healthy, ram=ram, nvidia=small).status == "warning"

@@ -47,4 +47,9 @@ def test_a_run_that_will_not_fit_is_told_with_the_number_of_blocks_that_would(pl
 
 def test_loading_fp16_weights_without_swapping_is_pointed_out_on_a_small_card(plan: Callable[..., Prepared]) -> None:
     run = "name: a\npreset: style\nimages: pictures\nhardware: 24gb\ntrain: {blocks_to_swap: 0}\n"
-    assert any("loading fp16 weights" in note.message for note in plan(run).plan.notes)
+    assert any("loading fp16 weights" in note.message for note in plan(f"{run}trainer: plain\n").plan.notes)
+
+
+def test_the_extension_loads_on_a_small_card_without_swapping(plan: Callable[..., Prepared]) -> None:
+    run = "name: a\npreset: style\nimages: pictures\nhardware: 24gb\ntrain: {blocks_to_swap: 0}\n"
+    assert not [note for note in plan(run).plan.notes if "blocks_to_swap" in note.where]
