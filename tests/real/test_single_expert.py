@@ -75,21 +75,26 @@ def test_a_missing_attention_package_is_named_with_the_way_out(place: Path, wan2
     assert "train.attention: sdpa" in failed.output
 
 
-def test_ctrl_c_ends_the_whole_training_and_the_next_one_finishes(place: Path, wan22lora: CommandLine) -> None:
+def test_ctrl_c_ends_the_whole_training_and_a_shorter_one_is_a_restart(place: Path, wan22lora: CommandLine) -> None:
     text = (place / "run.yaml").read_text(encoding="utf-8")
     (place / "run.yaml").write_text(text.replace("epochs: 2\n", "epochs: 2000\n"), encoding="utf-8")
     with wan22lora.start("train", "run.yaml") as process:
         assert process.stdout is not None
+        seen = []
         for line in process.stdout:
+            seen.append(line)
             if re.search(r"step \d+", line):
                 break
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
-    assert process.returncode == 130, rest
+    assert process.returncode == 130, "".join(seen) + rest
     assert time.monotonic() - began < 20
     events = (place / "runs" / "old" / "events.jsonl").read_text(encoding="utf-8").splitlines()
     groups = [event["pgid"] for event in map(json.loads, events) if event["event"] == "step-started"]
     assert not group_alive(groups[-1])
     (place / "run.yaml").write_text(text, encoding="utf-8")
-    assert wan22lora("train", "run.yaml").exit_code == 0
+    refused = wan22lora("train", "run.yaml")
+    assert refused.exit_code == 7, refused.output
+    assert "--max_train_epochs was 2000, is 2" in refused.output
+    assert wan22lora("train", "run.yaml", "--restart").exit_code == 0
