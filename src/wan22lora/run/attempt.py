@@ -20,6 +20,7 @@ from wan22lora.run.ledger import Ledger
 from wan22lora.run.listener import Listener, Parse
 from wan22lora.run.pipes import Stream
 from wan22lora.run.process import ProcessResult, run_process
+from wan22lora.run.read_ahead import ReadAhead
 from wan22lora.run.stop import StopRequest
 
 Verify = Callable[[Step], Iterable[Finding]]
@@ -47,10 +48,11 @@ class Stage:
 class Attempt:
     """One process of one step."""
 
-    def __init__(self, stage: Stage, step: Step, log: Path, parse: Parse) -> None:
+    def __init__(self, stage: Stage, step: Step, log: Path, parse: Parse, ahead: ReadAhead | None = None) -> None:
         self._stage = stage
         self._step = step
         self._log = log
+        self._ahead = ahead
         self._listener = Listener(step, stage.emit, stage.clock, parse)
         self._account = Account(step)
         self._grace_seconds = 0.0
@@ -84,8 +86,11 @@ class Attempt:
                     self._ended("failed", None, None)
                 raise
             finally:
+                if self._ahead is not None:
+                    self._ahead.stop()
                 self._hear_of_the_trainer()
                 self._listener.finish()
+                self._read_ahead()
 
     def judge(self, result: ProcessResult, verify: Verify, diagnose: failures.Diagnose | None, again: str) -> None:
         """Record the step as done, or raise what is wrong with it.
@@ -153,7 +158,20 @@ class Attempt:
             self._stage.emit("stopping", id=self._step.id, text=self._stopping())
         self._hear_of_the_trainer()
         self._listener.tick()
+        self._read_ahead()
         self._stage.display.tick()
+
+    def _read_ahead(self) -> None:
+        """The next training's weights, as soon as this one's are loaded."""
+        if self._ahead is None:
+            return
+        if self._stage.stop.count:
+            self._ahead.stop()
+        elif self._account.begun or self._listener.progress:
+            self._ahead.start()
+        text = self._ahead.news()
+        if text:
+            self._stage.emit("note", id=self._ahead.step_id, text=text)
 
     def _stopping(self) -> str:
         if not self._step.reports:

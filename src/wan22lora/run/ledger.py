@@ -80,9 +80,9 @@ class Ledger:
             os.fsync(self._file)
         return record
 
-    def news(self) -> list[Event]:
+    def news(self) -> Iterator[Event]:
         """What other processes have appended since the last call. Torn and foreign lines are left out."""
-        return [event for line in self._tail.lines() if (event := _event(line)) is not None]
+        return (event for line in self._tail.lines() if (event := _event(line)) is not None)
 
     def close(self) -> None:
         os.close(self._file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from wan22lora.run.folder import RunFolder
 from wan22lora.run.ledger import Ledger
 from wan22lora.run.listener import Parse
 from wan22lora.run.outputs import earlier_outputs
+from wan22lora.run.read_ahead import read_ahead_during
 from wan22lora.run.stop import StopRequest
 
 Settle = Callable[[Step], None]
@@ -111,7 +112,13 @@ class _Run:
                 for step in plan.steps:  # now, so that a run that is stopped before their turn goes on with them anew
                     if step.anew:
                         self.leave_behind(step)
-            done = tuple([step.id for step in plan.steps if self.step(step)])
+            done = tuple(
+                [
+                    step.id
+                    for number, step in enumerate(plan.steps, 1)
+                    if self.step(step, () if plan.rehearsal else plan.steps[number:])
+                ]
+            )
             outcome = "done"
         except Interrupted:
             outcome = "interrupted"
@@ -121,8 +128,11 @@ class _Run:
         skipped = tuple(step.id for step in plan.steps if step.id not in done)
         return Outcome(done, skipped, self.stage.clock() - started)
 
-    def step(self, step: Step) -> bool:
-        """True if the step ran to its good end, False if it was fresh."""
+    def step(self, step: Step, later: Sequence[Step]) -> bool:
+        """True if the step ran to its good end, False if it was fresh.
+
+        While it trains, the weights of the next training among `later` are read ahead.
+        """
         with written(self.stage.folder.path):
             if step.id in CACHING and self.hooks.begin is not None:
                 self.hooks.begin(step)
@@ -138,7 +148,7 @@ class _Run:
             if step.states is not None:
                 self.stage.folder.store_states_key(step.id, step.key)
             log = self.stage.folder.new_log(step.id)
-        attempt = Attempt(self.stage, step, log, self.hooks.parse)
+        attempt = Attempt(self.stage, step, log, self.hooks.parse, read_ahead_during(step, later))
         try:
             result = attempt.run(self.hooks.grace_seconds)
         finally:

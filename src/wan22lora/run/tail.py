@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Iterator
 
 _PIECE = 1 << 16
 _LONGEST_LINE = 1 << 20
@@ -23,10 +24,9 @@ class Tail:
         """The bytes from `start` to `end` are the caller's own; what stands before them is never continued after."""
         self._own.append((start, end))
 
-    def lines(self) -> list[bytes]:
-        """Whole lines that have come since the last call. Half of one waits for its other half."""
+    def lines(self) -> Iterator[bytes]:
+        """Whole lines that have come since the last call, read by the piece. Half of one waits for its other half."""
         size = os.fstat(self._file).st_size
-        lines: list[bytes] = []
         while self._at < size:
             if self._own and self._own[0][0] <= self._at:
                 self._at = max(self._at, self._own.popleft()[1])
@@ -38,7 +38,6 @@ class Tail:
                 break
             self._at += len(piece)
             *whole, self._rest = (self._rest + piece).split(b"\n")
-            lines += [line for line in whole if line]
             if len(self._rest) > _LONGEST_LINE:
                 self._rest = b""
-        return lines
+            yield from filter(None, whole)

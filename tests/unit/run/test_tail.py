@@ -59,7 +59,7 @@ def test_what_stood_there_before_is_no_news(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"event":"old"}\n')
     with Ledger(path) as ledger:
-        assert ledger.news() == []
+        assert list(ledger.news()) == []
 
 
 def test_half_a_line_waits_for_its_other_half(pair: Pair) -> None:
