@@ -26,7 +26,7 @@ class Cost:
     """Resident memory at its largest, in bytes."""
 
     def __str__(self) -> str:
-        return f"{self.seconds:.2f} s, {self.peak / MIB:.0f} MiB"
+        return f"{self.seconds:.2f} s ({self.cpu_seconds:.2f} of CPU), {self.peak / MIB:.0f} MiB"
 
 
 def measure(argv: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None) -> Cost:
