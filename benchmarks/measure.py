@@ -1,4 +1,4 @@
-"""What the other benchmarks share: one command, timed, with the most memory that its process took."""
+"""What the other benchmarks share: one command, timed, with the most memory that a process of it took."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process, without its children."""
+    """Of a command and what it started; the memory is that of its largest process."""
 
     seconds: float
     cpu_seconds: float

@@ -3,9 +3,9 @@
     python benchmarks/planning.py [RUNS]
 
 `cold` is `train --rehearse --dry-run` on a folder that no run has seen, `unchanged` a `train --rehearse` that finds
-everything done, `first run` the one that did it (its stand-in programs make every cache file; only wan22lora's own
-process is measured for memory), and `check` is `doctor RUN.YAML`. Seconds are medians. Exits with 1 when 10,000
-pictures take 20 s or more cold, 3 s or more unchanged, or more than 150 MB in a run and 300 MB in a check.
+everything done, `first run` the one that did it (its stand-in programs make every cache file), and `check` is `doctor
+RUN.YAML`. Seconds are medians. Exits with 1 when 10,000 pictures take 20 s or more cold, 3 s or more unchanged, or more
+than 150 MB in a run and 300 MB in a check.
 """
 
 from __future__ import annotations
