@@ -3,9 +3,9 @@
     python benchmarks/long_ledger.py [STEPS]
 
 A trainer that only tells its steps, as fast as it can and in the trainer extension's own words, is run by the real
-runner; the memory is that of the larger of the two, which is the runner. The ledger that this leaves is then folded, and
-shown by `wan22lora status` (medians of 5). Exits with 1 when the memory exceeds 150 MB, or a fold takes 5 s of CPU or
-more (on a shared machine the other seconds are somebody else's).
+runner; the memory is that of the larger of the two, which is the runner. The ledger that this leaves is then folded,
+and shown by `wan22lora status` (medians of 5). Exits with 1 when the memory exceeds 150 MB, or a fold takes 5 s of CPU
+or more (on a shared machine the other seconds are somebody else's).
 """
 
 from __future__ import annotations
