@@ -9,23 +9,21 @@ from pathlib import Path
 from .failing import TrainingFailed
 
 REVISION = "v0.3.4 (30c658c)"
-FILES = {
+PARTS = {
     "wan_train_network.py": "83068e6198e097e711c580d659268f4358ac6f1d6d7b74eeef2a3abf430c96cc",
-    "training/trainer_base.py": "15426a9bca05a3ead5fb158b52a9850ecc6226e0eed2c449e7e8a56ae6fe2ea2",
-    "training/accelerator_setup.py": "a5f367ec1fac084ac4fc54327e4642104def22cc567c6ef0f564cdd3db6399c7",
-    "training/parser_common.py": "72abe9fdafe87934ca2937e18c26b1eff272436da0fb7627f6ad45ad3b279322",
-    "training/sampling_prompts.py": "6cb04b861fde3ee630819e2b9bda689a83dfd6e294bf8c83bca1968c1a1e58fe",
-    "dataset/image_video_dataset.py": "7951419af56d4265926c733d1df3ed6763009f3b0c717cade8df27418356bc8a",
-    "dataset/bucket.py": "aab8c02aeabb41c9b0a88f98e6689da07f1306042f20536c2fd706c9168386e6",
-    "modules/custom_offloading_utils.py": "3e986e682be7b9106c02db65586acde5e2a61654a6875327f04e25cae3ad68a9",
-    "networks/lora.py": "8a720566212d34c08d5862782aba0db6a3d6dd7e208cd56ddb05371a8886905e",
-    "utils/lora_utils.py": "ff96acf7702068b78e02eb9da67959fd7b294ba456b16792ee83113443b1a5a8",
-    "utils/model_utils.py": "3d5494c523afd9c88ca334e96fc52512fb0e3fb4c46d78500afaf8f6eda53d47",
-    "utils/safetensors_utils.py": "0d14ea6868e89717543abfe618b2493133872f116c8ddbc0313dc26600c37669",
-    "utils/train_utils.py": "eb28dc573377105a92447f89f12e7f53447672a450b75d988688f7314465b254",
-    "wan/modules/model.py": "037e1b1d09aa64a81834f4eaa458020a7738d3a632e96666fcd9baebff604ad5",
+    "hv_train_network.py": "a1629051ab76eb71cb2de44944e705d979b8b339e76f389a33477e3101c30e5b",
+    "wan_generate_video.py": "8739b1d8e90404fbad83768cea8eb11b70275e1fcf22cb0adf4395233975a457",
+    "hv_generate_video.py": "7074e2852f5d7e0300e87acaabd2c1b09b03b35da4efa1c48eff8354aa24e553",
+    "dataset/": "01a9aeba42af9f2208c5aceca0ed0c62197d79052e7141ac0c887c0805a21c31",
+    "modules/": "d5bab459fecde7325e71ad7c3d00b42383541a6854b45cd406639b60c2562171",
+    "networks/": "6b73d37b5cca7a1d85c2006e8d3e8f948a174679607671735a3dcd5d3b3be5a1",
+    "training/": "f44e86ca699ca1b64f88786939b9a6660a95bc741da387c7c0b36e385173493b",
+    "utils/": "730a5935ce6cdcd11b8d52d9ad6130ffdc3a60df967fd6689d2984d75d1f82cb",
+    "wan/configs/": "e3e24236ba3c61ee3925e2b5a86fe597a055ac5aa8f363d44794e1588e3ed1ba",
+    "wan/modules/": "d5afabf8115fb965666f1dc9e263223a3501d7006ddefc7742cf1bd6d79694d8",
+    "wan/utils/": "3b6617dc128ef5600a127fa5e8905cbf68314df9d9903d57717cee5c0e1b6875",
 }
-"""SHA-256 of the files whose workings the extension relies on, at 30c658c."""
+"""SHA-256 of the files, and of the folders with a slash (see `_digest`), that a training of Wan runs, at 30c658c."""
 
 
 def require_known_musubi() -> None:
@@ -34,18 +32,24 @@ def require_known_musubi() -> None:
     if found is None or not found.submodule_search_locations:
         raise TrainingFailed("wrong-musubi", "this Python has no musubi_tuner on its path", "wan22lora setup")
     folder = Path(next(iter(found.submodule_search_locations)))
-    different = [name for name, digest in FILES.items() if _digest(folder / name) != digest]
+    different = [name for name, digest in PARTS.items() if _digest(folder / name) != digest]
     if different:
         names = ", ".join(different[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
         raise TrainingFailed(
             "wrong-musubi",
             f"the trainer was written for musubi-tuner {REVISION}; the one in {folder} differs in {names}",
-            "wan22lora setup brings that revision; trainer: plain in run.yaml trains with what is there",
+            "wan22lora setup brings that revision; trainer: plain trains with what is there, but from the first step",
         )
 
 
-def _digest(file: Path) -> str:
+def _digest(part: Path) -> str:
+    """Of a file its contents; of a folder the names and contents of the Python files that lie in it."""
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        if not part.is_dir():
+            return hashlib.sha256(part.read_bytes()).hexdigest()
+        together = hashlib.sha256()
+        for file in sorted(part.glob("*.py"), key=lambda file: file.name):
+            together.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        return together.hexdigest()
     except OSError:
         return ""
