@@ -13,6 +13,8 @@ from .disk import Disk
 from .ema import Average
 from .events import Events
 from .failing import TrainingFailed
+from .fast.starting import start_fast
+from .fast.weights import Unsupported
 from .loading import loading
 from .loop import Loop
 from .metadata import checkpoint_metadata, training_metadata
@@ -90,6 +92,17 @@ class Expert(WanNetworkTrainer):
         *built, loader = super()._build_optimizer_and_dataloader(*given)
         loader.worker_init_fn = self._workers
         return *built, loader
+
+    def _prepare_with_accelerator(self, args: Namespace, accelerator: Any, *given: Any) -> Any:
+        prepared = super()._prepare_with_accelerator(args, accelerator, *given)
+        if args.speed == "fast":
+            try:
+                print(f"speed: fast; {start_fast(args, accelerator, *prepared[:2])}", flush=True)
+            except Unsupported as reason:
+                text = f"speed: fast does not know {reason}; musubi's own modules train"
+                self._events.emit("warning", text=text)
+                print(text, flush=True)
+        return prepared
 
     def _run_training_loop(self, *given: Any) -> None:
         parts = Parts(*given)

@@ -19,6 +19,8 @@ class TrainerOption:
     type: type
     default: Any
     help: str
+    choices: tuple[str, ...] = ()
+    """The values there are, where not every one of the type is."""
 
 
 OPTIONS: tuple[TrainerOption, ...] = (
@@ -37,6 +39,11 @@ OPTIONS: tuple[TrainerOption, ...] = (
     TrainerOption("held_out", str, "", "a file that names the items kept out of the training, one a line"),
     TrainerOption("validate_every_steps", int, 0, "optimizer steps between two validations; 0 for none"),
     TrainerOption("validation_timesteps", int, 8, "timesteps at which each held-out item is validated"),
+    TrainerOption(
+        "speed", str, "reference", "reference: by musubi's modules; fast: the same in less time", ("reference", "fast")
+    ),
+    TrainerOption("activation_budget", float, 1.0, "fast: share, 0 to 1, of what can be kept for the backward pass"),
+    TrainerOption("weights_cast_once", int, 0, "fast: 1 keeps cast weights instead of casting for each use"),
     TrainerOption("ema_decay", float, 0.0, "decay of the averaged LoRA that is saved beside the plain one; 0 for none"),
 )
 
@@ -50,5 +57,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             type=option.type,
             default=option.default,
             required=option.default is None,
+            choices=option.choices or None,
             help=option.help,
         )

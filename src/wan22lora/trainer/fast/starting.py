@@ -1,0 +1,35 @@
+"""From the trainer's options to a model that computes the fast way."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import torch
+
+from .making import make_fast
+from .weights import Unsupported
+
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def start_fast(args: Namespace, accelerator: Any, transformer: Any, network: Any) -> str:
+    """Belongs after accelerate has prepared both and before the first step; tells what was made, for the log.
+
+    Raises Unsupported, with the model as it was. Blocks that are swapped are kept or computed again as a whole, and
+    their weights stay as they are: musubi moves them by their places in the modules.
+    """
+    if args.compile:
+        raise Unsupported("--compile, which this path does for itself")
+    if args.gradient_checkpointing_cpu_offload:
+        raise Unsupported("--gradient_checkpointing_cpu_offload")
+    half = HALVES.get(accelerator.mixed_precision)
+    return make_fast(
+        accelerator.unwrap_model(transformer),
+        accelerator.unwrap_model(network),
+        compiled=accelerator.device.type == "cuda",
+        checkpointing=args.gradient_checkpointing,
+        share=args.activation_budget,
+        in_blocks=not args.blocks_to_swap,
+        weights_in=half if args.weights_cast_once and not args.blocks_to_swap else None,
+    )

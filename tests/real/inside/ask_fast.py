@@ -1,0 +1,195 @@
+"""Run by musubi-tuner's Python: how far the fast path is from musubi's own modules, as JSON.
+
+argv: "eager", or "compiled" for what a compiler makes of it. Distances are relative, in Euclidean norm.
+"""
+
+import json
+import sys
+from collections import Counter
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "src"))
+
+import musubi_tuner.wan.modules.model as wan
+from musubi_tuner.networks import lora_wan
+from torch.profiler import profile
+
+from wan22lora.trainer.fast import block as fast_block
+from wan22lora.trainer.fast import keeping, making, weights
+
+SIZES = {"dim": 64, "ffn_dim": 160, "freq_dim": 64, "num_heads": 2, "num_layers": 3, "text_len": 24}
+KINDS = {
+    "t2v": {"model_type": "t2v", "model_version": "2.2", "in_dim": 16},
+    "i2v": {"model_type": "i2v", "model_version": "2.2", "in_dim": 36},
+    "wan21": {"model_type": "t2v", "model_version": "2.1", "in_dim": 16},
+}
+SHAPES = {"picture": (1, 1, 8, 8), "two": (2, 1, 8, 12), "clip": (1, 3, 12, 8)}
+"""Batch, and frames, height and width of latents."""
+
+
+def build(kind="t2v", network_arguments=None, checkpointing=False):
+    torch.manual_seed(1)
+    model = wan.WanModel(**SIZES, **KINDS[kind], attn_mode="torch")
+    torch.nn.init.normal_(model.head.head.weight, std=0.1)
+    model.requires_grad_(False)
+    network = lora_wan.create_arch_network(1.0, 4, 2, None, None, model, **(network_arguments or {}))
+    network.apply_to(None, model, apply_text_encoder=False, apply_unet=True)
+    generator = torch.Generator().manual_seed(3)
+    for name, parameter in network.named_parameters():
+        if "lora_up" in name:
+            parameter.data = 0.05 * torch.randn(parameter.shape, generator=generator)
+    if checkpointing:
+        model.enable_gradient_checkpointing()
+        model.train()
+    return model, network
+
+
+def predict(model, kind, shape):
+    batch, frames, height, width = SHAPES[shape]
+    generator = torch.Generator().manual_seed(7)
+
+    def noise(*sizes):
+        return torch.randn(sizes, generator=generator)
+
+    x, context = noise(batch, 16, frames, height, width), [noise(5 + n, 4096) for n in range(batch)]
+    y = list(noise(batch, 20, frames, height, width)) if kind == "i2v" else None
+    t = torch.tensor([301.0 + 250 * n for n in range(batch)])
+    x.requires_grad_(model.gradient_checkpointing)  # as musubi's trainer has it
+    return torch.stack(model(list(x), t=t, context=context, seq_len=frames * height * width // 4, y=y))
+
+
+def learn(model, network, kind, shape):
+    """The prediction and the gradients of the LoRA."""
+    network.zero_grad()
+    prediction = predict(model, kind, shape)
+    (prediction - 1).square().mean().backward()
+    return prediction.detach(), {name: parameter.grad for name, parameter in network.named_parameters()}
+
+
+def distance(one, other):
+    return ((one.double() - other.double()).norm() / other.double().norm()).item()
+
+
+def distances(kind, shape, network_arguments=None, checkpointing=False, **how):
+    known = build(kind, network_arguments, checkpointing)
+    fast = build(kind, network_arguments, checkpointing)
+    making.make_fast(*fast, checkpointing=checkpointing, **how)
+    expected, wanted = learn(*known, kind, shape)
+    prediction, gradients = learn(*fast, kind, shape)
+    assert gradients.keys() == wanted.keys()
+    with torch.no_grad():
+        known[1].set_multiplier(0.0)
+        fast[1].set_multiplier(0.0)
+        without = distance(predict(fast[0], kind, shape), predict(known[0], kind, shape))
+    return {
+        "prediction": distance(prediction, expected),
+        "gradients": max(distance(gradients[name], wanted[name]) for name in gradients),
+        "without the LoRA": without,
+    }
+
+
+def attend_exactly():
+    """Both compute attention in the type of everything else; musubi takes bfloat16 for float32."""
+
+    def attention(qkv, **_):
+        q, k, v = (each.transpose(1, 2) for each in qkv)
+        qkv.clear()
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).contiguous()
+
+    sizes = fast_block.Sizes
+    wan.flash_attention = attention
+    making.Sizes = lambda heads, eps: sizes(heads, eps, attention_type=None)
+
+
+def eager():
+    told = {}
+    for kind, shape, checkpointing in product(KINDS, SHAPES, (False, True)):
+        name = f"{kind} {shape}{' checkpointing' * checkpointing}"
+        told[name] = distances(kind, shape, checkpointing=checkpointing, compiled=False, share=0.5)
+    only = {"include_patterns": "[r'.*self_attn.[qk].*', r'.*ffn.2.*']", "exclude_patterns": "['.*']"}
+    told["few layers"] = distances("t2v", "two", only, compiled=False, checkpointing=True, share=0.5)
+    told["swapped"] = distances("t2v", "two", compiled=False, checkpointing=True, in_blocks=False)
+    return told
+
+
+def bfloat16():
+    """How far a block's output and gradients are from float32's by either way, as a mean over inputs."""
+    exact, by_musubi, fast = build(), build(), build()
+    for model, _ in (exact, by_musubi, fast):
+        for linear in model.blocks.modules():
+            if isinstance(linear, torch.nn.Linear):
+                linear.weight.data = linear.weight.data.to(torch.float8_e4m3fn).to(linear.weight.dtype)
+    making.make_fast(*fast, compiled=False, checkpointing=False)
+    told = {"musubi": [], "fast": []}
+    for seed in range(12):
+        output, gradients = learn_block(*exact, seed, half=False)
+        for name, pair in (("musubi", by_musubi), ("fast", fast)):
+            own_output, own_gradients = learn_block(*pair, seed, half=True)
+            told[name].append([distance(own_output, output), distance(own_gradients, gradients)])
+    return {name: [fmean(each) for each in zip(*found, strict=True)] for name, found in told.items()}
+
+
+def learn_block(model, network, seed, half):
+    """The first block's output and the gradients of its LoRA, by bfloat16 products or all in float32."""
+    generator = torch.Generator().manual_seed(seed)
+    x, context = torch.randn(2, 48, 64, generator=generator).bfloat16(), torch.randn(2, 24, 64, generator=generator)
+    x = (x if half else x.float()).requires_grad_()
+    e = torch.randn(2, 1, 6, 64, generator=generator)
+    turns, grid = wan.calculate_freqs_i((1, 6, 8), 16, model.freqs), torch.tensor([[1, 6, 8]] * 2)
+    network.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        y = model.blocks[0](x, e, torch.tensor([48, 48]), grid, [turns] * 2, context, None)
+    y.float().square().mean().backward()
+    return y.detach(), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+def computed_again():
+    """For each number of stages how often a backward pass makes a block's products and attention anew."""
+    told = []
+    operators = {"wan22lora::with_lora": 7, "aten::_scaled_dot_product_flash_attention_for_cpu": 2}
+    for stages in range(len(keeping.STAGES) + 1):
+        model, network = build(checkpointing=True)
+        sizes = keeping.Shape(16, 24, SIZES["dim"], SIZES["ffn_dim"]).stages()
+        share = sum(sizes[:stages]) / sum(sizes)
+        making.make_fast(model, network, compiled=False, checkpointing=True, share=share)
+        loss = predict(model, "t2v", "picture").square().mean()
+        with profile() as profiler:
+            loss.backward()
+        count = Counter({each.key: each.count for each in profiler.key_averages()})
+        # Every operator is called once more, and answers from what was kept; the others call themselves.
+        told.append([count[name] / SIZES["num_layers"] - calls for name, calls in operators.items()])
+    return told
+
+
+def refused():
+    told = {}
+    for name, arguments in (("dropout", {"neuron_dropout": 0.1}), ("rank dropout", {"rank_dropout": "0.1"})):
+        model, network = build(network_arguments=arguments)
+        before = model.blocks[0].forward
+        try:
+            making.make_fast(model, network, compiled=False, checkpointing=False)
+        except weights.Unsupported as reason:
+            told[name] = [str(reason), model.blocks[0].forward == before and not model.force_v2_1_time_embedding]
+    return told
+
+
+def main(how):
+    torch.set_num_threads(1)
+    if how == "eager":
+        answer = {"bfloat16": bfloat16(), "computed again": computed_again(), "refused": refused()}
+        attend_exactly()
+        answer["distances"] = eager()
+    else:
+        attend_exactly()
+        sizes = keeping.Shape(24, 24, SIZES["dim"], SIZES["ffn_dim"]).stages()
+        share = sum(sizes[:2]) / sum(sizes)  # the same for all blocks: one compilation
+        answer = {"distances": {"compiled": distances("t2v", "two", compiled=True, checkpointing=True, share=share)}}
+    print()
+    print(json.dumps(answer))
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,81 @@
+"""`speed: fast` computes what musubi's modules compute: predictions, gradients and whole trainings on a CPU."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .asking import ask
+from .trainings import Trainings
+
+FLOAT32 = 3e-6
+"""Relative distance in float32: measured up to 1.6e-7 for predictions and 1.2e-6 for gradients."""
+
+
+@pytest.fixture(scope="module")
+def answer(
+    musubi_python: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    return ask(musubi_python, environment, "ask_fast", tmp_path_factory.mktemp("fast"), "eager")
+
+
+def test_predictions_and_gradients_are_musubis(answer: dict[str, Any]) -> None:
+    assert len(answer["distances"]) == 20
+    for case, told in answer["distances"].items():
+        assert max(told.values()) < FLOAT32, (case, told)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
+def test_so_are_those_of_compiled_blocks(musubi_python: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels")}
+    told = ask(musubi_python, environment | cache, "ask_fast", tmp_path, "compiled")["distances"]["compiled"]
+    assert max(told.values()) < FLOAT32, told
+
+
+def test_in_bfloat16_it_is_as_near_to_float32_as_musubi_is(answer: dict[str, Any]) -> None:
+    for fast, musubi in zip(answer["bfloat16"]["fast"], answer["bfloat16"]["musubi"], strict=True):
+        assert fast < 1.05 * musubi < 0.05
+
+
+def test_what_is_kept_is_not_computed_again(answer: dict[str, Any]) -> None:
+    # Products: q k v, o, cross q, cross k v, cross o, ffn in, ffn out. Compilers leave the last out.
+    assert answer["computed again"] == [[7, 2], [6, 1], [5, 1], [2, 1], [1, 1], [1, 0]]
+
+
+def test_a_lora_that_only_musubi_computes_leaves_the_model_as_it_was(answer: dict[str, Any]) -> None:
+    assert answer["refused"] == {
+        "dropout": ["dropout in the LoRA", True],
+        "rank dropout": ["dropout in the LoRA", True],
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "--gradient_checkpointing --activation_budget 0.3",
+        "--gradient_checkpointing --gradient_accumulation_steps 2 --preservation_weight 1 --preservation_folder class-0"
+        " --held_out held-out.txt --validate_every_steps 3 --validation_timesteps 2",
+    ],
+    ids=["plain", "checkpointing", "everything"],
+)
+def test_a_whole_training_learns_the_same(trainings: Trainings, options: str) -> None:
+    by_musubi, fast = trainings.train(options), trainings.train(f"{options} --speed fast")
+    assert by_musubi.exit_code == fast.exit_code == 0, fast.log
+    assert by_musubi.losses.keys() == fast.losses.keys()
+    for step, loss in by_musubi.losses.items():
+        assert fast.losses[step] == pytest.approx(loss, rel=2e-4)
+    for event, other in zip(by_musubi.told("validation"), fast.told("validation"), strict=True):
+        assert other["loss"] == pytest.approx(event["loss"], rel=2e-4)
+    assert "speed: fast; not compiled" in fast.log
+
+
+def test_dropout_is_trained_by_musubis_modules_and_a_warning_says_so(trainings: Trainings) -> None:
+    by_musubi, fast = (trainings.train(f"--network_dropout 0.1 {speed}") for speed in ("", "--speed fast"))
+    assert fast.losses == by_musubi.losses
+    assert [event["text"] for event in fast.told("warning")] == [
+        "speed: fast does not know dropout in the LoRA; musubi's own modules train"
+    ]
