@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wan22lora import __version__
-from wan22lora.cli import cache, doctor, init, models, presets, schema, setup, status, train
+from wan22lora.cli import cache, check, doctor, init, models, presets, schema, setup, status, train
 from wan22lora.errors import Failure
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("init")(init.init)
 app.command("train")(train.train)
+app.command("check")(check.check)
 app.command("status")(status.status)
 app.command("cache")(cache.cache)
 app.command("doctor")(doctor.doctor)

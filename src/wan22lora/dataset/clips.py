@@ -73,6 +73,20 @@ def read_rate(path: str | Path) -> float | None:
         return None
 
 
+def read_seconds(path: str | Path) -> float | None:
+    """Length that the container states; None where it states none or cannot be read."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            if stream.duration is not None and stream.time_base is not None:
+                return float(stream.duration * stream.time_base)
+            return container.duration / av.time_base if container.duration else None
+    except (av.FFmpegError, OSError, ValueError, IndexError):
+        return None
+
+
 def common_rate(rates: list[float | None]) -> float | None:
     """The frame rate that all clips share, of nearly equal ones the most frequent; None where they differ."""
     known = [rate for rate in rates if rate]

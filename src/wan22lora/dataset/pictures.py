@@ -24,6 +24,8 @@ class Picture:
     """Stored width and height in pixels."""
     turned: bool
     """True when an EXIF tag asks for a rotation or mirroring, which musubi-tuner does not apply."""
+    deep_grey: bool = False
+    """True for grey in more than 8 bits: `convert("RGB")` makes everything above 255 white."""
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -37,6 +39,7 @@ def read_picture(path: str | Path) -> Picture:
         with open(path, "rb") as file, Image.open(file) as picture:  # noqa: PTH123
             size = picture.size
             turned = _is_turned(picture)
+            deep_grey = picture.mode.startswith(("I", "F"))
             if not _ends_well(file, picture.format):
                 file.seek(0)
                 with Image.open(file) as again:
@@ -45,7 +48,7 @@ def read_picture(path: str | Path) -> Picture:
         raise UnreadableError(problem.strerror or _plain(problem)) from problem
     except Exception as problem:  # Pillow's decoders raise SyntaxError, ValueError, struct.error and more
         raise UnreadableError(_plain(problem)) from problem
-    return Picture(size, turned)
+    return Picture(size, turned, deep_grey)
 
 
 def _plain(problem: Exception) -> str:

@@ -67,6 +67,9 @@ def _item(source: Source, entry: Entry, problems: Problems) -> Item | None:
         if source.kind == "images":
             picture = read_picture(entry.path)
             size, frames, fps, turned = picture.size, None, None, picture.turned
+            if picture.deep_grey:
+                what = "in grey of 16 bits, which musubi-tuner turns into white"
+                problems.add(what, entry.name, fix="Save them with 8 bits.")
         else:
             clip = read_clip(entry.path, frames_to_read(source))
             size, frames, fps, turned = clip.size, frames_left(clip.frames, source), clip.fps, clip.turned

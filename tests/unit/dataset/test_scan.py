@@ -76,6 +76,14 @@ def test_a_rotation_tag_is_a_warning(picture: Callable[..., Path], images: Calla
     assert "rotation tag" in only(images(), "warning").message
 
 
+def test_grey_of_16_bits_is_an_error(folder: Path, images: Callable[..., Source]) -> None:
+    Image.new("I;16", (64, 48), 30000).save(folder / "a.png")
+    (folder / "a.txt").write_text("a bird", encoding="utf-8")
+    with Image.open(folder / "a.png") as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)  # what musubi-tuner trains
+    assert "white" in only(images()).message
+
+
 def test_clips_too_short_are_a_warning_and_an_error_when_none_is_left(
     clip: Callable[..., Path], videos: Callable[..., Source]
 ) -> None:

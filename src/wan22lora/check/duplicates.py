@@ -1,0 +1,69 @@
+"""Pictures that look alike: a difference hash of 64 bits, found in near-linear time.
+
+The hash says of each of 8×8 places whether the picture gets brighter to the right. Copies in another size or format
+differ in a bit or two, unrelated pictures in about half. Crops and mirrored copies are not found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+COLUMNS, ROWS = 9, 8
+BITS = 64
+APART = 4
+"""Bits in which two pictures may differ and still be the same."""
+SHADE = 20
+"""Mean of a colour, of 255, in which they may differ; flat pictures have nothing else to tell them apart."""
+_BANDS = APART + 1
+"""Of five bands of two hashes that differ in four bits, one is equal."""
+_NEIGHBOURS = 40
+"""Pictures of a band that each is compared with. Many share a band only where they are much alike, or flat."""
+
+
+@dataclass(frozen=True)
+class Look:
+    bits: int
+    colour: tuple[int, int, int]
+    """Mean red, green and blue."""
+
+
+def alike(one: Look, other: Look) -> bool:
+    near = all(abs(a - b) <= SHADE for a, b in zip(one.colour, other.colour, strict=True))
+    return near and bin(one.bits ^ other.bits).count("1") <= APART
+
+
+def groups_of_alike(looks: Sequence[Look | None]) -> tuple[tuple[int, ...], ...]:
+    """Positions of pictures that look alike, each group in order; of a chain of likenesses, all are one group."""
+    first = list(range(len(looks)))
+
+    def head(index: int) -> int:
+        while first[index] != index:
+            first[index] = first[first[index]]
+            index = first[index]
+        return index
+
+    for one, other in _candidates(looks):
+        here, there = looks[one], looks[other]
+        if here is not None and there is not None and head(one) != head(other) and alike(here, there):
+            first[max(head(one), head(other))] = min(head(one), head(other))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index in range(len(looks)):
+        groups[head(index)].append(index)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def _candidates(looks: Sequence[Look | None]) -> Iterator[tuple[int, int]]:
+    bands: dict[tuple[int, int], list[tuple[tuple[int, tuple[int, int, int]], int]]] = defaultdict(list)
+    edges = [BITS * band // _BANDS for band in range(_BANDS + 1)]
+    for index, look in enumerate(looks):
+        if look is not None:
+            for band in range(_BANDS):
+                part = look.bits >> edges[band] & (1 << edges[band + 1] - edges[band]) - 1
+                bands[band, part].append(((look.bits, look.colour), index))
+    for members in bands.values():
+        members.sort()
+        for at, (_, one) in enumerate(members):
+            for _, other in members[at + 1 : at + 1 + _NEIGHBOURS]:
+                yield one, other

@@ -1,0 +1,82 @@
+"""All remarks about the datasets of a run: reads the files, then asks every rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from wan22lora.check.captions import caption_remarks, trigger_remarks
+from wan22lora.check.clips import clip_remarks
+from wan22lora.check.counts import balance_remarks, batch_remarks, count_remarks
+from wan22lora.check.facts import Looked, look_at
+from wan22lora.check.folders import folder_remarks, list_folder
+from wan22lora.check.pictures import duplicate_remarks, fit_remarks, picture_remarks
+from wan22lora.check.remark import Remark, from_finding, worst_first
+from wan22lora.dataset.listing import media_among, names_in
+from wan22lora.dataset.scan import Scan, clip_fps
+from wan22lora.dataset.source import Kind, Source
+from wan22lora.errors import DatasetError, Finding
+
+FOLDER_RESOLUTION = (960, 960)
+"""Of pictures in a folder without a run.yaml: the articles'."""
+FOLDER_CLIPS, FOLDER_FRAMES = (480, 272), 61
+"""Of clips: those of the preset `motion`."""
+
+
+def examine(
+    scans: Sequence[Scan], findings: Iterable[Finding], *, trigger: str | None = None, trigger_at: str = ""
+) -> tuple[Remark, ...]:
+    """Everything there is to say, worst first. `findings` are what `train` says of the datasets."""
+    looked = look_at(scans)
+    return worst_first([*map(from_finding, findings), *_remarks(looked, trigger, trigger_at)])
+
+
+def _remarks(looked: Sequence[Looked], trigger: str | None, trigger_at: str) -> Iterator[Remark]:
+    scans = [each.scan for each in looked]
+    for each in looked:
+        source = each.scan.source
+        yield from folder_remarks(source, list_folder(source))
+        if source.kind == "images":
+            yield from picture_remarks(each)
+        else:
+            yield from fit_remarks(source, each.scan.items)
+            yield from clip_remarks(each)
+        yield from caption_remarks(each.scan, trigger)
+        yield from batch_remarks(each.scan)
+    yield from duplicate_remarks(looked)
+    yield from trigger_remarks(trigger_at, trigger)
+    yield from balance_remarks(scans)
+    yield from count_remarks(scans)
+
+
+def sources_in(folder: Path) -> tuple[Source, ...]:
+    """A folder without a run.yaml, as a dataset with the presets' usual settings; two where it holds both kinds.
+
+    Raises DatasetError for a folder that cannot be read.
+    """
+    try:
+        names = names_in(folder)
+    except OSError as problem:
+        message = f"the folder cannot be read ({problem.strerror})"
+        raise DatasetError(f"{folder} cannot be checked", findings=[Finding(str(folder), message)]) from problem
+    kinds: list[Kind] = [kind for kind in ("images", "videos") if media_among(names, kind)]
+    return tuple(_source(folder, kind) for kind in kinds or ["images"])
+
+
+def _source(folder: Path, kind: Kind) -> Source:
+    source = Source(
+        index=0,
+        kind=kind,
+        directory=folder,
+        jsonl=None,
+        cache=folder.parent / "cache" / kind,
+        resolution=FOLDER_RESOLUTION if kind == "images" else FOLDER_CLIPS,
+        frames=(1,) if kind == "images" else (FOLDER_FRAMES,),
+    )
+    return source if kind == "images" else _with_rate(source)
+
+
+def _with_rate(source: Source) -> Source:
+    from dataclasses import replace
+
+    return replace(source, source_fps=clip_fps(source))

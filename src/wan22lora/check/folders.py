@@ -1,0 +1,135 @@
+"""Rules about what else lies in the folder of a dataset: captions of nothing, leftovers of zips, what is not seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wan22lora.check.numbering import mismatch
+from wan22lora.check.remark import Remark
+from wan22lora.dataset.listing import media_among
+from wan22lora.dataset.problems import counted
+from wan22lora.dataset.source import Kind, Source
+
+KINDS: tuple[Kind, ...] = ("images", "videos")
+LEFTOVERS = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
+_SHOWN_RENAMES = 3
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The names in a dataset's folder, hidden ones included, sorted."""
+
+    names: tuple[str, ...] = ()
+    inside: tuple[tuple[str, int], ...] = ()
+    """Subfolders that hold pictures or clips, each with how many."""
+
+
+def list_folder(source: Source) -> Listing:
+    """Nothing for a JSONL file, and for a folder that cannot be read, which the scan says."""
+    if source.directory is None:
+        return Listing()
+    try:
+        names = sorted(os.listdir(source.directory))  # noqa: PTH208
+    except OSError:
+        return Listing()
+    inside = []
+    for name in names:
+        folder = source.directory / name
+        if name.startswith(".") or name in LEFTOVERS or not folder.is_dir():
+            continue
+        count = len(media_among(_names(folder), source.kind))
+        if count:
+            inside.append((name, count))
+    return Listing(tuple(names), tuple(inside))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def folder_remarks(source: Source, listing: Listing) -> Iterator[Remark]:
+    where = str(source.place)
+    seen = [name for name in listing.names if not name.startswith(".")]
+    yield from _captions_of_nothing(source, where, seen)
+    hidden = tuple(
+        name
+        for name in media_among(list(listing.names), source.kind)
+        if name.startswith(".") and not name.startswith("._")
+    )
+    if hidden:
+        yield Remark(
+            "hidden",
+            "warning",
+            where,
+            f"{counted(len(hidden), 'hidden ' + source.noun)} not trained",
+            "musubi-tuner does not see names that start with a dot",
+            "Rename what should train.",
+            hidden,
+        )
+    leftovers = tuple(name for name in listing.names if name in LEFTOVERS or name.startswith("._"))
+    if leftovers:
+        yield Remark(
+            "leftovers",
+            "note",
+            where,
+            f"{counted(len(leftovers), 'leftover')} of a zip or a file manager",
+            "nobody reads them",
+            "They may be deleted.",
+            leftovers,
+        )
+    if listing.inside and media_among(seen, source.kind):
+        yield Remark(
+            "subfolders",
+            "warning",
+            where,
+            f"{counted(sum(count for _, count in listing.inside), source.noun)} in subfolders not trained",
+            "subfolders are not searched",
+            "Move the files up, or list the folders as datasets of their own.",
+            tuple(f"{name} ({counted(count, source.noun)})" for name, count in listing.inside),
+        )
+
+
+def _captions_of_nothing(source: Source, where: str, names: list[str]) -> Iterator[Remark]:
+    extension = source.caption_extension
+    media = [os.path.splitext(name)[0] for name in media_among(names, source.kind)]  # noqa: PTH122
+    captions = [name[: -len(extension)] for name in names if extension and name.endswith(extension)]
+    every = {os.path.splitext(name)[0] for kind in KINDS for name in media_among(names, kind)}  # noqa: PTH122
+    alone = [stem for stem in captions if stem not in every]
+    if not media or not alone:
+        return
+    found = mismatch(media, captions)
+    if found is None:
+        yield Remark(
+            "caption-alone",
+            "warning",
+            where,
+            f"{counted(len(alone), 'caption')} without a {source.noun} of the same name",
+            f"a caption that no {source.noun} bears teaches nothing; perhaps one of them has a wrong name",
+            f"Give caption and {source.noun} the same name, or delete the file.",
+            tuple(f"{stem}{extension}" for stem in alone),
+        )
+        return
+    by = f"shifted by {abs(found.shift)}" if found.shift else "written in another way"
+    paired = len(captions) - len(alone)
+    wrong = (
+        f"; {counted(paired, source.noun)} would train with the caption of another one"
+        if found.shift and paired
+        else ""
+    )
+    shown = ", ".join(f"{old} → {new}" for old, new in found.renames[:_SHOWN_RENAMES])
+    yield Remark(
+        "caption-numbering",
+        "warning",
+        where,
+        f"the numbers of the captions are {by} against those of the {source.noun}s{wrong}",
+        "chats that write captions often number the files otherwise (the WAN 2.1 article warns of it)",
+        f"Look at two or three, then rename the {extension} files in this order: {shown}"
+        f"{', …' if len(found.renames) > _SHOWN_RENAMES else ''}",
+        tuple(f"{old}{extension} → {new}{extension}" for old, new in found.renames),
+    )

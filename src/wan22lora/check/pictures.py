@@ -1,0 +1,139 @@
+"""Rules about pictures.
+
+musubi-tuner opens a picture with `Image.open(…).convert("RGB")` (dataset/datasources.py:225), enlarges or shrinks it
+until it covers its bucket, and cuts off what hangs over, half on each side (dataset/media_utils.py:101-137).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from wan22lora.check.duplicates import groups_of_alike
+from wan22lora.check.facts import Looked, PictureFacts
+from wan22lora.check.remark import Remark
+from wan22lora.dataset.buckets import Size, bucket_for
+from wan22lora.dataset.problems import counted
+from wan22lora.dataset.source import Item, Source
+
+ENLARGED = 1.25
+"""From here on each side is made longer by a quarter and more."""
+CUT = 0.15
+"""Share of a picture that may be lost to its bucket without a word."""
+
+
+def picture_remarks(looked: Looked) -> Iterator[Remark]:
+    source = looked.scan.source
+    yield from _what_they_are(source, looked.pictures)
+    yield from fit_remarks(source, looked.scan.items)
+
+
+def _what_they_are(source: Source, pictures: Sequence[PictureFacts]) -> Iterator[Remark]:
+    where = str(source.place)
+    broken = [f"{each.item.path.name} ({each.broken})" for each in pictures if each.broken]
+    if broken:
+        message = f"{counted(len(broken), 'picture')} cannot be decoded"
+        yield Remark(
+            "broken", "error", where, message, "musubi-tuner stops while caching", "Replace them.", tuple(broken)
+        )
+    rules: list[tuple[str, Callable[[PictureFacts], bool], str, str, str]] = [
+        (
+            "animated",
+            lambda each: each.animated,
+            "animated",
+            "only the first frame is trained",
+            "Save the frame that you want, or make clips of them.",
+        ),
+        (
+            "cmyk",
+            lambda each: each.cmyk,
+            "CMYK",
+            "their colours are converted without a profile and come out wrong",
+            "Save them as sRGB.",
+        ),
+        (
+            "transparent",
+            lambda each: each.transparent,
+            "partly transparent",
+            "transparency is dropped, and whatever colour lies under it is trained, often black or ragged",
+            "Put them on a background.",
+        ),
+    ]
+    for kind, is_it, what, why, fix in rules:
+        names = tuple(each.item.path.name for each in pictures if is_it(each))
+        if names:
+            yield Remark(kind, "warning", where, f"{_are(len(names), 'picture')} {what}", why, fix, names)
+
+
+def fit_remarks(source: Source, items: Iterable[Item]) -> Iterator[Remark]:
+    """How pictures or clips fit their buckets."""
+    large: list[tuple[float, str]] = []
+    cut: list[tuple[float, str]] = []
+    for item in items:
+        scale, lost = fit(item.size, bucket_for(item.size, source))
+        if scale >= ENLARGED:
+            large.append((scale, f"{item.path.name} ({_shape(item.size)}, {scale:.1f}×)"))
+        if lost >= CUT:
+            cut.append((lost, f"{item.path.name} ({_shape(item.size)}, {lost:.0%})"))
+    if large:
+        yield Remark(
+            "enlarged",
+            "warning",
+            str(source.place),
+            f"{_are(len(large), source.noun)} too small for {_shape(source.resolution)}, by up to {max(large)[0]:.1f}×",
+            "they are enlarged, and the LoRA learns their blur",
+            "Use larger originals, or a smaller `data.resolution`.",
+            _worst_first(large),
+        )
+    if cut:
+        ending = f"{_lose(len(cut), source.noun)} a part to the bucket, up to {max(cut)[0]:.0%}"
+        why = "what hangs over the nearest bucket is cut off, half on each side"
+        if source.bucket or source.kind == "videos":
+            why += "; buckets reach from 1:4 to 4:1"
+            fix = f"Cut the {source.noun}s yourself, to a shape nearer to a square."
+        else:
+            fix = "Turn buckets on, or cut them to one shape yourself."
+        yield Remark("cropped", "warning", str(source.place), ending, why, fix, _worst_first(cut))
+
+
+def fit(size: Size, bucket: Size) -> tuple[float, float]:
+    """By how much each side grows (under 1: shrinks), and the share of the area that is then cut off."""
+    if min(*size, *bucket) <= 0:
+        return 1.0, 0.0
+    scale = max(bucket[0] / size[0], bucket[1] / size[1])
+    covered = (int(size[0] * scale + 0.5), int(size[1] * scale + 0.5))
+    return scale, max(0.0, 1 - bucket[0] * bucket[1] / (covered[0] * covered[1]))
+
+
+def duplicate_remarks(looked: Sequence[Looked]) -> Iterator[Remark]:
+    """Pictures that look alike, over all datasets of a run."""
+    pictures = [(each.scan.source, facts) for each in looked for facts in each.pictures]
+    groups = groups_of_alike([facts.look for _, facts in pictures])
+    if groups:
+        where = str(pictures[groups[0][0]][0].place)
+        same = tuple(" = ".join(pictures[index][1].item.path.name for index in group) for group in groups)
+        count = sum(len(group) for group in groups)
+        yield Remark(
+            "alike",
+            "warning",
+            where,
+            f"{count} pictures look like another one",
+            "what is shown twice is learned twice as hard, and shows up where nobody asked for it",
+            "Keep the best of each group; for more weight on a whole dataset there is `repeats`.",
+            same,
+        )
+
+
+def _worst_first(found: list[tuple[float, str]]) -> tuple[str, ...]:
+    return tuple(name for _, name in sorted(found, key=lambda each: -each[0]))
+
+
+def _shape(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _are(count: int, noun: str) -> str:
+    return f"{counted(count, noun)} {'is' if count == 1 else 'are'}"
+
+
+def _lose(count: int, noun: str) -> str:
+    return f"{counted(count, noun)} {'loses' if count == 1 else 'lose'}"

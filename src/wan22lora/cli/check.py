@@ -1,0 +1,103 @@
+"""`wan22lora check`"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wan22lora.cli.choices import MusubiOption
+
+if TYPE_CHECKING:
+    from wan22lora.check.forecast import Forecast
+    from wan22lora.check.remark import Remark
+    from wan22lora.dataset.scan import Scan
+
+_MANY = 500
+_COLOURS = {"error": "red", "warning": "yellow"}
+
+
+def check(
+    what: Annotated[Path, typer.Argument(metavar="RUN.YAML|FOLDER", help="A run, or a folder of pictures or clips.")],
+    price: Annotated[
+        str | None,
+        typer.Option("--price", metavar="2.50/h", help="What an hour of the GPU costs: adds the run's cost."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print findings and forecast as JSON.")] = False,
+    musubi: MusubiOption = None,
+) -> None:
+    """Check pictures, clips and captions, and say what the run will be.
+
+    All that was found at once, each with why it matters and what to do. Errors stop `train`, warnings and advice do
+    not. Nothing is changed. The exit code is 3 when there are errors.
+    """
+    from wan22lora.cli.show_check import all_well, as_json, as_text
+    from wan22lora.errors import DatasetError
+
+    hourly = _hourly(price)
+    remarks, forecast = _of_folder(what) if what.is_dir() else _of_run(what, musubi)
+    typer.echo(as_json(remarks, forecast, hourly) if json else as_text(remarks, forecast, hourly, _width(), _coloured))
+    if not all_well(remarks):
+        raise typer.Exit(DatasetError.exit_code)
+
+
+def _of_folder(folder: Path) -> tuple[tuple[Remark, ...], Forecast]:
+    from wan22lora.check.examine import examine, sources_in
+    from wan22lora.check.forecast import forecast_of_folder
+    from wan22lora.dataset.scan import scan
+
+    scans = tuple(scan(source) for source in sources_in(folder.absolute()))
+    _say_that_it_takes_long(scans)
+    return examine(scans, [finding for each in scans for finding in each.findings]), forecast_of_folder(scans)
+
+
+def _of_run(file: Path, musubi: Path | None) -> tuple[tuple[Remark, ...], Forecast]:
+    from wan22lora.check.examine import examine
+    from wan22lora.check.forecast import forecast_of_run
+    from wan22lora.check.remark import from_finding, worst_first
+    from wan22lora.doctor.run_facts import read_run
+    from wan22lora.errors import SpecError
+    from wan22lora.machine.nvidia import gpu_memory_gib
+    from wan22lora.machine.settings import read_machine
+
+    machine = read_machine(musubi)
+    run = read_run(file, machine, lambda: gpu_memory_gib(machine.gpu))
+    spec = run.spec
+    if spec is None:
+        raise SpecError(f"{file} cannot be used", findings=run.problems)
+    _say_that_it_takes_long(run.scans)
+    findings = (*run.problems, *run.dataset_problems)
+    remarks = examine(run.scans, findings, trigger=spec.trigger, trigger_at=spec.where("trigger"))
+    return worst_first([*remarks, *map(from_finding, run.notes)]), forecast_of_run(run)
+
+
+def _say_that_it_takes_long(scans: Sequence[Scan]) -> None:
+    count = sum(len(scan.items) for scan in scans)
+    if count > _MANY and sys.stderr.isatty():
+        typer.echo(f"looking at {count:,} files …", err=True)
+
+
+def _hourly(price: str | None) -> float | None:
+    if price is None:
+        return None
+    match = re.fullmatch(r"\D{0,3}(\d{1,9}(?:\.\d+)?)(?:/h)?", price.strip())
+    if match is None:
+        raise typer.BadParameter("is a number, such as 2.50/h", param_hint="--price")
+    return float(match[1])
+
+
+def _width() -> int:
+    """The terminal's, within what reads well; 80 for files and pipes."""
+    return max(40, min(100, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else 80
+
+
+def _coloured(text: str, level: str) -> str:
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return typer.style(text, fg=_COLOURS.get(level, "cyan"), bold=level == "error")

@@ -1,0 +1,84 @@
+"""`check` says everything at once, changes nothing, and agrees with `train` about errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .conftest import Place
+from .test_dry_run import tree
+
+
+def test_a_sound_dataset_ends_with_0_and_a_forecast(place: Place) -> None:
+    before = tree(place.path)
+    done = place.wan22lora("check", "run.yaml", "--price", "2.50/h")
+    assert done.exit_code == 0, done.output
+    assert "train-high: 54 steps, 18 an epoch" in done.stdout
+    assert "cost: about 0.08" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("No errors")
+    assert tree(place.path) == before
+
+
+def test_all_errors_are_told_at_once_and_stop_train_too(place: Place) -> None:
+    pictures = place.path / "pictures"
+    (pictures / "03.txt").unlink()
+    (pictures / "05.png").write_bytes(b"no picture")
+    done = place.wan22lora("check", "run.yaml")
+    assert done.exit_code == 3
+    assert "without a caption" in done.stdout
+    assert "03.png" in done.stdout
+    assert "05.png" in done.stdout
+    assert place.wan22lora("train", "run.yaml", "--rehearse").exit_code == 3
+
+
+def test_warnings_stop_neither(place: Place) -> None:
+    (place.path / "pictures" / "03.txt").write_text("paperworld, picture 2", encoding="utf-8")
+    done = place.wan22lora("check", "run.yaml")
+    assert done.exit_code == 0
+    assert "02.png = 03.png" in done.stdout
+    assert place.wan22lora("train", "run.yaml", "--rehearse").exit_code == 0
+
+
+def test_the_text_has_80_columns(place: Place) -> None:
+    done = place.wan22lora("check", "run.yaml")
+    assert [line for line in done.stdout.splitlines() if len(line) > 80 and "/" not in line] == []
+
+
+def test_the_json_has_findings_and_forecast(place: Place) -> None:
+    (place.path / "pictures" / "03.txt").unlink()
+    done = place.wan22lora("check", "run.yaml", "--json", "--price", "3")
+    assert done.exit_code == 3
+    said = json.loads(done.stdout)
+    assert not said["ok"]
+    assert said["remarks"][0]["level"] == "error"
+    assert said["forecast"]["batches_per_epoch"] == 17
+    assert {"trainings", "cache_bytes", "lora_bytes", "state_bytes", "seconds", "cost"} <= set(said["forecast"])
+
+
+def test_a_folder_needs_no_run_yaml(place: Place) -> None:
+    done = place.wan22lora("check", "pictures")
+    assert done.exit_code == 0, done.output
+    assert "18 batches an epoch" in done.stdout
+    assert "run.yaml" in done.stdout
+    assert "trainings" not in json.loads(place.wan22lora("check", "pictures", "--json").stdout)["forecast"]
+
+
+def test_a_folder_of_clips_is_checked_as_clips(place: Place, clips: Path) -> None:
+    done = place.wan22lora("check", str(clips))
+    assert done.exit_code == 0, done.output
+    assert "480×272, 61 frames" in done.stdout or "61 frames" in done.stdout
+    assert "12 to 20 clips" in " ".join(done.stdout.split())
+
+
+def test_an_empty_folder_is_an_error(place: Place) -> None:
+    (place.path / "empty").mkdir()
+    done = place.wan22lora("check", "empty")
+    assert done.exit_code == 3
+    assert "no pictures in this folder" in done.stdout
+
+
+def test_what_cannot_be_read_is_told_as_usual(place: Place) -> None:
+    assert place.wan22lora("check", "nothing.yaml").exit_code == 2
+    assert place.wan22lora("check", "run.yaml", "--price", "cheap").exit_code == 2
+    place.write("name: paper\nimages: pictures\nresolution: x\n")
+    assert place.wan22lora("check", "run.yaml").exit_code == 2
