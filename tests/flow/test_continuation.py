@@ -140,6 +140,16 @@ def test_a_restart_that_is_stopped_goes_on_without_being_asked_again(trained: Pl
     assert "train-low: started, 54 steps (not trained yet)" in done.stdout
 
 
+def test_the_command_after_a_kill_waits_for_the_state_that_is_being_saved(place: Place) -> None:
+    describe(place)
+    stop_in(place, "train-high", with_signal=signal.SIGKILL)
+    done = train(place)
+    assert done.exit_code == 0, done.output
+    assert "continues at step" in done.stdout
+    if "waiting for it" in done.stdout:  # else it had ended already
+        assert "train-high of a killed run is saving a state (30 s at most)" in done.stdout
+
+
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_training_is_refused_too_when_its_settings_change(place: Place, kill: signal.Signals) -> None:
     describe(place)

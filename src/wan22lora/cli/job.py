@@ -34,6 +34,7 @@ def carry_out_or_show(
     from wan22lora.plan.continuation import EXTEND, raise_refusals
     from wan22lora.plan.lacking import lacking
     from wan22lora.run.carry_out import carry_out_as_weights_arrive, read_history
+    from wan22lora.run.left_running import wait_for_left_running
     from wan22lora.run.relief import carry_out_with_relief
     from wan22lora.run.view import display_for
     from wan22lora.spec.load import load_spec
@@ -71,6 +72,8 @@ def carry_out_or_show(
             tell=say,
         )
 
+    if not dry_run:
+        wait_for_left_running(spec.folder, spec.stop_grace, say)
     prepared = prepare_without(spec, frozenset())
     again = _again("train" if "train" in "".join(wanted) else "cache", run_file, rehearse, only)
     errors = [finding for finding in prepared.dataset_findings if finding.level == "error"]

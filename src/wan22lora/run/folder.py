@@ -28,9 +28,6 @@ from wan22lora.files import read_json, write_json, write_text, written
 from wan22lora.plan.model import PlannedFile
 from wan22lora.plan.states import FOLDER, KEY_FILE
 from wan22lora.plan.trainer_options import LEDGER_FILE
-from wan22lora.run import alive
-from wan22lora.run.ledger import read_events
-from wan22lora.run.state import StepState, fold
 
 
 class RunFolder:
@@ -112,15 +109,6 @@ class RunFolder:
                 fix=f"give this one another folder, or delete {self.path}",
             )
 
-    def refuse_left_running(self) -> None:
-        """Raise RunFolderError if a step of a killed wan22lora still runs on this machine."""
-        for step in fold(read_events(self.events)).unfinished:
-            if step.host == socket.gethostname() and _still_runs(step):
-                raise RunFolderError(
-                    f"{step.id} of an earlier, killed run is still running (process {step.pid}).",
-                    fix=f"stop it with: kill -- -{step.pgid}",
-                )
-
     def key(self, step_id: str) -> dict[str, str] | None:
         """What the finished result of a step depends on; None if it has none that can be read."""
         stored = read_json(self.steps / f"{step_id}.json")
@@ -181,15 +169,6 @@ class RunFolder:
             return f" by process {holder['pid']} on {holder['host']} since {since}"
         except (KeyError, TypeError, ValueError, OverflowError, OSError):
             return " by another process"
-
-
-def _still_runs(step: StepState) -> bool:
-    if not isinstance(step.pid, int) or not isinstance(step.pgid, int):
-        return False
-    born = alive.birth(step.pid)
-    if born is not None and born != step.birth:
-        return False  # the number belongs to somebody else by now
-    return alive.group_alive(step.pgid)
 
 
 def _text(path: Path) -> str | None:

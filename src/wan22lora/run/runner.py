@@ -19,6 +19,7 @@ from wan22lora.run.attempt import CACHING, Attempt, Stage, Verify
 from wan22lora.run.display import Display, Sturdy
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.ledger import Ledger
+from wan22lora.run.left_running import refuse_left_running
 from wan22lora.run.listener import Parse
 from wan22lora.run.outputs import earlier_outputs
 from wan22lora.run.read_ahead import read_ahead_during
@@ -75,7 +76,7 @@ def execute(
         stack.enter_context(folder.lock())
         with written(folder.path):
             folder.claim(plan.name, rehearsal=plan.rehearsal)
-            folder.refuse_left_running()
+            refuse_left_running(folder.path, grace_seconds)
             folder.write_planned(plan.files)
             ledger = stack.enter_context(Ledger(folder.events, now))
         sturdy = Sturdy(display)

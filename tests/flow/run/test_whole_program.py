@@ -65,7 +65,7 @@ def test_a_run_whose_guard_was_killed_too_is_found_by_the_next(tmp_path: Path) -
         again = subprocess.run(command(tmp_path, "none"), env=ENVIRONMENT, capture_output=True, text=True, check=False)
         assert again.returncode == 7
         assert f"still running (process {group})" in again.stdout
-        assert f"kill -- -{group}" in again.stdout
+        assert f"kill -KILL -- -{group}" in again.stdout
     finally:
         os.killpg(group, 9)
 

@@ -12,9 +12,7 @@ import pytest
 from wan22lora.errors import MachineError, RunFolderError
 from wan22lora.plan.model import PlannedFile
 from wan22lora.plan.states import read_states
-from wan22lora.run import alive
 from wan22lora.run.folder import RunFolder
-from wan22lora.run.ledger import Ledger
 
 NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC
 
@@ -175,39 +173,3 @@ def test_planned_files_are_written_only_where_they_differ(folder: RunFolder) -> 
     assert folder.write_planned(planned) == (planned[0].path,)
     assert planned[0].path.read_bytes() == "größe = 1\n".encode()
     assert list(folder.path.glob(".*.tmp")) == []
-
-
-def left_running(folder: RunFolder, **changes: object) -> None:
-    own = {"pid": os.getpid(), "pgid": os.getpgrp(), "birth": alive.birth(os.getpid()), "host": socket.gethostname()}
-    with Ledger(folder.events) as ledger:
-        ledger.append("run-started", name="demo", rehearsal=False, steps=["train-high"])
-        ledger.append("step-started", id="train-high", argv=[], total=1, **{**own, **changes})
-
-
-def test_a_step_that_still_runs_is_named_with_the_command_that_stops_it(folder: RunFolder) -> None:
-    left_running(folder)
-    with pytest.raises(RunFolderError) as caught:
-        folder.refuse_left_running()
-    assert f"train-high of an earlier, killed run is still running (process {os.getpid()})" in str(caught.value)
-    assert f"kill -- -{os.getpgrp()}" in caught.value.fix
-
-
-@pytest.mark.skipif(alive.birth(os.getpid()) is None, reason="needs /proc")
-def test_a_number_that_belongs_to_somebody_else_by_now_is_no_obstacle(folder: RunFolder) -> None:
-    left_running(folder, birth=1)
-    folder.refuse_left_running()
-
-
-@pytest.mark.parametrize(
-    "changes", [{"pid": 2**22 + 1, "pgid": 2**22 + 1}, {"host": "elsewhere"}, {"pid": None}, {"pgid": "x"}]
-)
-def test_a_step_that_is_gone_or_elsewhere_is_no_obstacle(folder: RunFolder, changes: dict[str, object]) -> None:
-    left_running(folder, **changes)
-    folder.refuse_left_running()
-
-
-def test_a_step_that_ended_is_no_obstacle(folder: RunFolder) -> None:
-    left_running(folder)
-    with Ledger(folder.events) as ledger:
-        ledger.append("step-ended", id="train-high", outcome="failed", exit_code=1, seconds=1.0)
-    folder.refuse_left_running()
