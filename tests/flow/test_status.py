@@ -50,3 +50,14 @@ def test_the_curves_are_written_for_tensorboard(place: Place) -> None:
     assert "tensorboard --logdir curves" in done.stderr
     files = (place.path / "curves").rglob("*tfevents*")
     assert sorted(path.parent.name for path in files) == ["train-high", "train-low"]
+
+
+def test_what_cannot_be_read_is_no_bug(place: Place) -> None:
+    done = place.wan22lora("status", "pictures")
+    assert done.exit_code == 2
+    assert "pictures: is a folder\n→ name the file: pictures/run.yaml" in done.stderr
+    (place.run / "events.jsonl").mkdir(parents=True)
+    for command in ("status", "train"):
+        done = place.wan22lora(command, "run.yaml", "--rehearse")
+        assert done.exit_code == 7, done.output
+        assert "events.jsonl cannot be read: Is a directory" in done.stderr

@@ -47,6 +47,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeGuard
 
+from wan22lora.errors import RunFolderError
 from wan22lora.run.tail import Tail
 
 Event = Mapping[str, Any]
@@ -97,11 +98,18 @@ class Ledger:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a ledger in order, none for a missing file. Torn and foreign lines are left out."""
+    """The events of a ledger in order, none for a missing file. Torn and foreign lines are left out.
+
+    Raises RunFolderError for a file that cannot be read.
+    """
     try:
         file = path.open(encoding="utf-8", errors="replace", newline="\n")
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be read: {error.strerror}.", fix=f"it holds the run's history: move {path} away, or mend it"
+        ) from None
     with file:
         while lines := file.readlines(_BLOCK):
             yield from filter(_is_event, _records(lines))

@@ -76,8 +76,12 @@ def read_document(path: Path, *, shown_as: str | None = None) -> Document:
             f"{path}: there is no such file",
             fix="wan22lora init --preset style --images DIR --name NAME   writes one",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {error}") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path}: is a folder", fix=f"name the file: {path / 'run.yaml'}") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: is not a text file in UTF-8: byte {error.start + 1} cannot be read") from None
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from None
     return parse_document(text, file=shown, folder=path.parent)
 
 
@@ -86,6 +90,7 @@ def parse_document(text: str, *, file: str, folder: Path) -> Document:
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import DuplicateKeyError
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.reader import ReaderError
 
     try:
         loaded = YAML(typ="rt").load(text)
@@ -104,6 +109,10 @@ def parse_document(text: str, *, file: str, folder: Path) -> Document:
             f"{file} is not valid YAML",
             findings=[Finding(str(place), what, "check the indentation (spaces, no tabs) and the colons")],
         ) from None
+    except ReaderError as error:
+        place = text.count("\n", 0, error.position) + 1
+        what = f"line {place} holds the character U+{error.character:04X}"
+        raise SpecError(f"{file} is not a YAML file: {what}, which text does not have") from None
     except YAMLError as error:
         raise SpecError(f"{file} is not valid YAML: {error}") from None
     except RecursionError:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wan22lora.errors import RunFolderError
 from wan22lora.run.ledger import Ledger, read_events
 from wan22lora.run.state import fold
 
@@ -115,3 +116,9 @@ def test_no_bytes_in_the_file_can_make_reading_fail(tmp_path_factory: pytest.Tem
     with Ledger(path) as ledger:
         ledger.append("run-ended", outcome="done")
     assert len(list(read_events(path))) == before + 1
+
+
+def test_a_ledger_that_is_a_folder_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").mkdir()
+    with pytest.raises(RunFolderError, match=r"events\.jsonl cannot be read: Is a directory"):
+        list(read_events(tmp_path / "events.jsonl"))

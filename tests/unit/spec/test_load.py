@@ -234,3 +234,22 @@ def test_a_source_without_a_value_counts_as_left_out(load: Load) -> None:
 def test_relative_paths_in_a_list_of_options_start_at_run_yaml_too(load: Load, tmp_path: Path) -> None:
     spec = load(f"{SHORT}musubi: {{train: {{base_weights: [a.safetensors, b.safetensors]}}}}\n")
     assert spec.experts[0].options["base_weights"] == [str(tmp_path / f"{name}.safetensors") for name in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "run.yaml: is a folder"),
+        (b"name: \xff\xfe", "run.yaml: is not a text file in UTF-8: byte 7 cannot be read"),
+        (b"name: a\n\x00\x01", "run.yaml is not a YAML file: line 2 holds the character U+0000"),
+    ],
+)
+def test_what_is_no_text_file_is_told_without_the_words_of_a_library(
+    tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(SpecError) as caught:
+        load_spec(path)
+    assert told in str(caught.value)
+    assert not any(words in str(caught.value) for words in ("Errno", "codec", "unicode string"))
