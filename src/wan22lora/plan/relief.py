@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from wan22lora.errors import Finding
 from wan22lora.musubi.failure import Phase
 from wan22lora.plan.memory import BLOCK_GIB, FILLED, MOST_BLOCKS, peak_gib
+from wan22lora.spec.layers import Origin
 from wan22lora.spec.model import TrainSettings
 from wan22lora.spec.resolved import Expert, Spec
 
@@ -25,13 +26,25 @@ class Relief:
     change: Mapping[str, bool | int]
 
     @property
+    def setting(self) -> str:
+        """`blocks_to_swap: 12`."""
+        return ", ".join(f"{key}: {_text(value)}" for key, value in self.change.items())
+
+    @property
     def line(self) -> str:
-        """What to write into run.yaml: `train: {blocks_to_swap: 12}`."""
-        values = ", ".join(f"{key}: {_text(value)}" for key, value in self.change.items())
-        of_one = any(
-            key in self.expert.origins and self.expert.origins[key].path[0] == "experts" for key in self.change
-        )
-        return f"experts: {{{self.expert.name}: {{{values}}}}}" if of_one else f"train: {{{values}}}"
+        """What to write into run.yaml: `blocks_to_swap: 12 under train: (run.yaml line 5)`, where 5 is the line of the
+        value that it replaces, else that of `train:`; `train: {blocks_to_swap: 12}` where there is no `train:` yet.
+        """
+        (key, *_) = self.change
+        origins = self.expert.origins
+        written = origins.get(key)
+        if written is not None and written.path[0] == "experts":
+            return f"{self.setting} under experts: {self.expert.name}: ({_line(str(written.place))})"
+        if written is not None and _stands_in_train(written):
+            return f"{self.setting} under train: ({_line(str(written.place))})"
+        if not self.expert.fallback.endswith(":1:1") or any(_stands_in_train(each) for each in origins.values()):
+            return f"{self.setting} under train: ({_line(self.expert.fallback)})"
+        return f"train: {{{self.setting}}}"
 
     def applied(self, spec: Spec) -> Spec:
         """The run with this change, for every expert whose memory settings are those that did not do."""
@@ -71,7 +84,7 @@ def advice(relief: Relief | None, expert: Expert) -> Finding:
     if relief is None:
         less = "data.batch_size: 1, a smaller data.resolution, fewer data.frames, or a larger card"
         if not expert.settings.fp8_base:
-            less = f"train: {{fp8_base: true}} (it trains anew); or {less}"
+            less = f"{Relief(expert, {'fp8_base': True}).line}, which trains anew; or {less}"
         return Finding(
             expert.where("blocks_to_swap"), "no memory setting is left that would teach the LoRA the same", less
         )
@@ -91,6 +104,16 @@ def _blocks_needed(settings: TrainSettings, batch_tokens: int, usable_gib: float
 
 def _memory_of(settings: TrainSettings) -> tuple[object, ...]:
     return tuple(getattr(settings, key) or 0 for key in _MEMORY_SETTINGS)
+
+
+def _stands_in_train(origin: Origin) -> bool:
+    return origin.layer.kind == "run.yaml" and origin.path[0] == "train"
+
+
+def _line(place: str) -> str:
+    """`run.yaml line 5` for `run.yaml:5:9`."""
+    file, line, _ = place.rsplit(":", 2)
+    return f"{file} line {line}"
 
 
 def _text(value: bool | int) -> str:

@@ -39,7 +39,7 @@ def carry_out_with_relief(
             relief = next_relief(expert, failure.phase, batch_tokens=tokens, usable_gib=spec.usable_gib)
             if relief is None or spec.on_oom != "retry":
                 raise failure.with_advice(advice(relief, expert)) from None
-            text = f"{failure.summary}; it is tried again with {relief.line}"
+            text = f"{failure.summary}; it is tried again with {relief.setting}"
             _note(spec, failure.step, text)
             tell(text)
             tried |= {"cache-latents", "cache-text", *_until(spec, failure.step)}

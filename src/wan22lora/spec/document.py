@@ -110,8 +110,8 @@ def parse_document(text: str, *, file: str, folder: Path) -> Document:
             findings=[Finding(str(place), what, "check the indentation (spaces, no tabs) and the colons")],
         ) from None
     except ReaderError as error:
-        place = text.count("\n", 0, error.position) + 1
-        what = f"line {place} holds the character U+{error.character:04X}"
+        line = text.count("\n", 0, error.position) + 1
+        what = f"line {line} holds the character U+{error.character:04X}"
         raise SpecError(f"{file} is not a YAML file: {what}, which text does not have") from None
     except YAMLError as error:
         raise SpecError(f"{file} is not valid YAML: {error}") from None

@@ -22,7 +22,7 @@ def test_a_lack_of_memory_is_answered_with_the_line_to_write(place: Place, train
     done = place.wan22lora("train", "run.yaml", "--rehearse", env={"WAN22LORA_FAULT": f"train-high:{fault}"})
     assert done.exit_code == 5, done.output
     assert "the GPU's memory ran out for train-high" in done.stderr
-    assert "train: {blocks_to_swap: 28}; with on_oom: retry" in done.stderr
+    assert "blocks_to_swap: 28 under train: (run.yaml line 4); with on_oom: retry" in done.stderr
     assert "CUDA out of memory" in done.stderr
     assert notes(place) == []
 
@@ -32,10 +32,10 @@ def test_with_retry_the_ladder_is_climbed_to_its_end(place: Place) -> None:
     done = place.wan22lora("train", "run.yaml", "--rehearse", env={"WAN22LORA_FAULT": "train-high:oom@5"})
     assert done.exit_code == 5, done.output
     assert [text.rpartition("with ")[2] for text in notes(place)] == [
-        "train: {blocks_to_swap: 28}",
-        "train: {blocks_to_swap: 36}",
-        "train: {blocks_to_swap: 38}",
-        "train: {gradient_checkpointing_cpu_offload: true}",
+        "blocks_to_swap: 28",
+        "blocks_to_swap: 36",
+        "blocks_to_swap: 38",
+        "gradient_checkpointing_cpu_offload: true",
     ]
     assert "data.batch_size: 1" in done.stderr
     events = [json.loads(line) for line in (place.run / "events.jsonl").read_text().splitlines()]

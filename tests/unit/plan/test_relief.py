@@ -16,14 +16,14 @@ Plan = Callable[..., Prepared]
 
 
 def climbed(spec: Spec, step: str, tokens: int = 4000) -> list[str]:
-    """The lines of every rung that is left, each applied before the next."""
-    lines: list[str] = []
+    """The setting of every rung that is left, each applied before the next."""
+    settings: list[str] = []
     while True:
         expert = next(each for each in spec.experts if each.step == step)
         relief = next_relief(expert, "first step", batch_tokens=tokens, usable_gib=spec.usable_gib)
         if relief is None:
-            return lines
-        lines.append(relief.line)
+            return settings
+        settings.append(relief.setting)
         spec = relief.applied(spec)
 
 
@@ -34,12 +34,12 @@ def first(spec: Spec, *, tokens: int = 0) -> Relief | None:
 def test_the_ladder_from_nothing_to_everything(plan: Plan) -> None:
     spec = plan(f"{RUN}train: {{gradient_checkpointing: false, blocks_to_swap: 10}}\n").spec
     assert climbed(spec, "train-high") == [
-        "train: {gradient_checkpointing: true}",
-        "train: {blocks_to_swap: 18}",
-        "train: {blocks_to_swap: 26}",
-        "train: {blocks_to_swap: 34}",
-        "train: {blocks_to_swap: 38}",
-        "train: {gradient_checkpointing_cpu_offload: true}",
+        "gradient_checkpointing: true",
+        "blocks_to_swap: 18",
+        "blocks_to_swap: 26",
+        "blocks_to_swap: 34",
+        "blocks_to_swap: 38",
+        "gradient_checkpointing_cpu_offload: true",
     ]
 
 
@@ -69,7 +69,18 @@ def test_checkpointing_does_nothing_for_weights_that_do_not_load(plan: Plan) -> 
     ("more", "line", "changed"),
     [
         ("", "train: {blocks_to_swap: 12}", ["train-high", "train-low"]),
-        ("experts: {high: {blocks_to_swap: 2}}", "experts: {high: {blocks_to_swap: 10}}", ["train-high"]),
+        ("train: {}", "blocks_to_swap: 12 under train: (run.yaml line 5)", ["train-high", "train-low"]),
+        ("train: {seed: 3}", "blocks_to_swap: 12 under train: (run.yaml line 5)", ["train-high", "train-low"]),
+        (
+            "train:\n  seed: 3\n  blocks_to_swap: 4",
+            "blocks_to_swap: 12 under train: (run.yaml line 7)",
+            ["train-high", "train-low"],
+        ),
+        (
+            "experts: {high: {blocks_to_swap: 2}}",
+            "blocks_to_swap: 10 under experts: high: (run.yaml line 5)",
+            ["train-high"],
+        ),
     ],
 )
 def test_the_line_stands_where_the_setting_stands(plan: Plan, more: str, line: str, changed: list[str]) -> None:
@@ -87,7 +98,7 @@ def test_the_advice_names_the_line_to_write_and_the_setting_that_writes_it(plan:
     spec = plan(f"{RUN}train: {{blocks_to_swap: 6}}\n").spec
     told = advice(first(spec), spec.experts[0])
     assert told.where == "run.yaml:5:9 train.blocks_to_swap"
-    assert told.fix.startswith("train: {blocks_to_swap: 14}; with on_oom: retry")
+    assert told.fix.startswith("blocks_to_swap: 14 under train: (run.yaml line 5); with on_oom: retry")
 
 
 def test_the_end_of_the_ladder_says_what_else_helps(plan: Plan) -> None:
@@ -95,7 +106,9 @@ def test_the_end_of_the_ladder_says_what_else_helps(plan: Plan) -> None:
     assert "data.batch_size: 1" in advice(None, spec.experts[0]).fix
     assert "fp8_base" not in advice(None, spec.experts[0]).fix
     unquantised = plan(f"{RUN}train: {{fp8_base: false, fp8_scaled: false}}\n").spec
-    assert "train: {fp8_base: true} (it trains anew)" in advice(None, unquantised.experts[0]).fix
+    assert (
+        "fp8_base: true under train: (run.yaml line 5), which trains anew" in advice(None, unquantised.experts[0]).fix
+    )
 
 
 def test_no_rung_changes_what_a_training_depends_on(plan: Plan) -> None:
