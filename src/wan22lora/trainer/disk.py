@@ -45,7 +45,8 @@ class Disk:
                     if paused_at is not None:
                         self._events.emit("unpaused", what=what)
                     return written
-            text = f"no room for {what}: it takes {size / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free"
+            needs = f"it takes {_amount(size)}, {_amount(SPARE_BYTES)} are kept free beside it"
+            text = f"no room for {what}: {needs}, and {folder} has {_amount(free)} free"
             if paused_at is None:
                 paused_at = time.monotonic()
                 self._events.emit("paused", text=f"{text}; waiting for room")
@@ -53,6 +54,10 @@ class Disk:
             if self._stop.wanted or time.monotonic() - paused_at > self._patience:
                 raise TrainingFailed("disk-full", text, "make room, then type the same command again")
             time.sleep(min(LOOK_AGAIN_SECONDS, self._patience))
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _is_full(error: Exception, folder: Path, size: int) -> bool:

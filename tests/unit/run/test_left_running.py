@@ -10,7 +10,6 @@ import pytest
 
 from wan22lora.errors import RunFolderError
 from wan22lora.run import alive
-from wan22lora.run import left_running as module
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.ledger import Ledger
 from wan22lora.run.left_running import refuse_left_running, wait_for_left_running
@@ -76,7 +75,7 @@ class Waiting:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, ends_at: float) -> None:
         self.time = 0.0
         self.told: list[str] = []
-        monkeypatch.setattr(module.alive, "group_alive", lambda group: self.time < ends_at)
+        monkeypatch.setattr(alive, "group_alive", lambda group: self.time < ends_at)
 
     def wait(self, folder: RunFolder, grace_seconds: float) -> None:
         wait_for_left_running(folder.path, grace_seconds, self.told.append, clock=lambda: self.time, sleep=self._sleep)
