@@ -37,6 +37,7 @@ from wan22lora.plan.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from wan22lora.plan.learned import learned_from
 from wan22lora.plan.memory import memory_notes
 from wan22lora.plan.model import Plan, PlannedFile, Step, StepId
+from wan22lora.plan.never_due import never_due
 from wan22lora.plan.options_check import contract_findings, doubled
 from wan22lora.plan.preservation_cost import preservation_cost
 from wan22lora.plan.rehearse import rehearse
@@ -145,6 +146,7 @@ class _Builder:
                 *self.spec.notes,
                 *dict.fromkeys(memory_notes(self.spec, self.scans, self.weights)),
                 *preservation_cost(self.spec),
+                *never_due(self.spec, self.batches),
             ),
         )
         return Prepared(

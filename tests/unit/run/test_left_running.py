@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_a_number_that_belongs_to_somebody_else_by_now_is_no_obstacle(folder: Ru
 @pytest.mark.parametrize(
     "changes", [{"pid": 2**22 + 1, "pgid": 2**22 + 1}, {"host": "elsewhere"}, {"pid": None}, {"pgid": "x"}]
 )
-def test_a_step_that_is_gone_or_elsewhere_is_no_obstacle(folder: RunFolder, changes: dict[str, object]) -> None:
+def test_a_step_that_is_gone_or_elsewhere_is_no_obstacle(folder: RunFolder, changes: dict[str, Any]) -> None:
     left(folder, **changes)
     refuse_left_running(folder.path, 30)
 
