@@ -34,7 +34,8 @@ def test_where_to_write_must_be_told(left_out: int, parser: ArgumentParser) -> N
 
 
 def test_every_option_is_parsed_in_its_type(parser: ArgumentParser) -> None:
-    parsed = vars(parser.parse_args([word for option in OPTIONS for word in (f"--{option.name}", "3")]))
-    for option in OPTIONS:
-        assert parsed[option.name] == option.type("3"), option.name
+    given = {option: option.choices[-1] if option.choices else "3" for option in OPTIONS}
+    parsed = vars(parser.parse_args([word for option, text in given.items() for word in (f"--{option.name}", text)]))
+    for option, text in given.items():
+        assert parsed[option.name] == option.type(text), option.name
         assert isinstance(parsed[option.name], option.type)
