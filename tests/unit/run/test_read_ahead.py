@@ -63,7 +63,7 @@ def test_the_pages_are_in_memory_afterwards(weights: Path) -> None:
     ahead = ReadAhead(weights, "train-low", roomy)
     ahead.start()
     news(ahead)
-    assert resident(weights) == 1.0
+    assert resident(weights) > 0.95  # the kernel may take a page back at any time
 
 
 def resident(path: Path) -> float:
