@@ -2,7 +2,7 @@
 
 Exit codes: 1 a bug, 2 run.yaml or usage, 3 dataset, 4 machine, models or musubi-tuner, 5 a step failed,
 6 a step ended well but its files are missing or wrong, 7 the run folder is locked or does not match,
-130/143 interrupted and resumable.
+129/130/143 interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class RunFolderError(Failure):
 
 
 class Interrupted(Failure):
-    """A person or the machine stopped the run; it can be continued. 130 for SIGINT, 143 for SIGTERM."""
+    """A person or the machine stopped the run; it can be continued. 130 for SIGINT, 143 for SIGTERM,
+    129 for SIGHUP.
+    """
 
     exit_code = 130
 

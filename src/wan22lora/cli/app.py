@@ -8,6 +8,7 @@ import typer
 
 from wan22lora import __version__
 from wan22lora.cli import cache, check, doctor, init, models, presets, schema, setup, status, train
+from wan22lora.cli.screen import fitted, say
 from wan22lora.errors import Failure
 
 app = typer.Typer(
@@ -54,17 +55,15 @@ def run(argv: list[str]) -> int:
         result = app(args=spelled_out(argv), prog_name="wan22lora", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except Failure as failure:
-        from wan22lora.cli.screen import fitted
-
-        typer.echo(fitted(str(failure)), err=True)
+        say(fitted(str(failure)), err=True)
         return failure.exit_code
     except typer.Abort:
-        typer.echo("stopped", err=True)
+        say("stopped", err=True)
         return 130
     except typer.Exit as done:
         return done.exit_code
     except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
+        say("stopped", err=True)
         return 130
     except (BrokenPipeError, SystemExit):
         return 0  # `wan22lora … | head` is no error of ours; the option parser exits with 1 there
@@ -91,5 +90,5 @@ def _usage_or_bug(error: Exception) -> int:
         return int(getattr(error, "exit_code", 2))
     from wan22lora.cli.bug import report
 
-    typer.echo(report(error), err=True)
+    say(report(error), err=True)
     return 1
