@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .asking import ask
+from .command_line import CommandLine, write_pictures
+from .environment import SmallModels
 from .trainings import Trainings
 
+RUN = """
+name: {name}
+preset: article-wan22
+images: pictures
+speed: {speed}
+data: {{resolution: 64}}
+models: {{high: {m.t2v_high}, low: {m.t2v_low}, vae: {m.vae}, t5: {m.t5}}}
+train: {{epochs: 2, mixed_precision: "no", fp8_base: null, attention: sdpa, data_loader_workers: 0}}
+"""
 FLOAT32 = 3e-6
 """Relative distance in float32: measured up to 1.6e-7 for predictions and 1.2e-6 for gradients."""
 
@@ -79,3 +92,23 @@ def test_dropout_is_trained_by_musubis_modules_and_a_warning_says_so(trainings: 
     assert [event["text"] for event in fast.told("warning")] == [
         "speed: fast does not know dropout in the LoRA; musubi's own modules train"
     ]
+
+
+def test_a_run_that_asks_for_it_learns_the_same(
+    tmp_path: Path, command_line: Callable[..., CommandLine], small_models: SmallModels
+) -> None:
+    write_pictures(tmp_path / "pictures", [(64, 64)] * 3)
+    wan22lora = command_line(tmp_path)
+    losses = {}
+    for speed in ("reference", "fast"):
+        text = RUN.format(name=speed, speed=speed, m=small_models)
+        (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+        finished = wan22lora("train", "run.yaml")
+        assert finished.exit_code == 0, finished.output
+        lines = (tmp_path / "runs" / speed / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        steps = [event for event in map(json.loads, lines) if event["event"] == "train-step"]
+        losses[speed] = [event["loss"] for event in steps]
+        logs = (tmp_path / "runs" / speed / "logs").glob("*train*")
+        assert any("speed: fast; not compiled" in log.read_text(encoding="utf-8") for log in logs) == (speed == "fast")
+    assert len(losses["fast"]) == 12
+    assert losses["fast"] == pytest.approx(losses["reference"], rel=2e-4)

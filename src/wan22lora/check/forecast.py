@@ -11,7 +11,9 @@ from wan22lora.dataset.predict import BucketLoad, batches_per_epoch, bucket_load
 from wan22lora.dataset.scan import Scan
 from wan22lora.doctor.needs import LORA_NUMBERS, STATE_NUMBERS, run_folder_needs
 from wan22lora.doctor.run_facts import Run
+from wan22lora.plan.fast import MEASURED_RANK, budget_for, fast_peak_gib, largest
 from wan22lora.plan.memory import largest_batch, loading_gib, peak_gib, tokens
+from wan22lora.spec.fast import left_to_musubi
 from wan22lora.spec.resolved import Expert, Spec
 from wan22lora.trainer.options import OPTIONS
 
@@ -87,7 +89,12 @@ def _training(run: Run, expert: Expert, scans: Sequence[Scan], batches: int) -> 
     steps = total_steps(batches, accumulation=accumulation, epochs=settings.epochs, steps=settings.steps)
     measured = settings.fp8_base and settings.gradient_checkpointing
     known = batches and measured and not settings.gradient_checkpointing_cpu_offload
+    fast = run.spec.speed == "fast" and not any(left_to_musubi(expert))
     peak = peak_gib(largest_batch(scans), settings.blocks_to_swap or 0) if known else None
+    if fast and known and not settings.blocks_to_swap:
+        batch = largest(scans)
+        share = budget_for(expert, batch, run.spec.usable_gib).share
+        peak = fast_peak_gib(batch, share, settings.rank or MEASURED_RANK)
     loading = loading_gib(run.spec, expert, run.weights)
     each = seconds_per_batch(
         expert,
@@ -101,7 +108,7 @@ def _training(run: Run, expert: Expert, scans: Sequence[Scan], batches: int) -> 
         steps,
         peak,
         loading if peak is not None and loading > peak else 0.0,
-        None if each is None else each * trained,
+        None if each is None or fast else each * trained,
     )
 
 

@@ -33,6 +33,7 @@ from wan22lora.plan.caches import CacheState, Manifest, cache_state, latents_key
 from wan22lora.plan.class_captions import captions_file, class_captions, class_of
 from wan22lora.plan.contents import Contents
 from wan22lora.plan.continuation import Asked, Before, turn_of
+from wan22lora.plan.fast import budget_for, fast_notes, largest
 from wan22lora.plan.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from wan22lora.plan.learned import learned_from
 from wan22lora.plan.memory import memory_notes
@@ -145,6 +146,7 @@ class _Builder:
             notes=(
                 *self.spec.notes,
                 *dict.fromkeys(memory_notes(self.spec, self.scans, self.weights)),
+                *dict.fromkeys(fast_notes(self.spec, self.scans)),
                 *preservation_cost(self.spec),
                 *never_due(self.spec, self.batches),
             ),
@@ -314,7 +316,8 @@ class _Builder:
 
     def _trainer_options(self, expert: Expert, states: Path) -> list[Option]:
         held_out = self.held_out_file if self.held_out else None
-        options = trainer_options(self.spec, expert, states=states, held_out=held_out)
+        budget = budget_for(expert, largest(self.scans), self.spec.usable_gib).share
+        options = trainer_options(self.spec, expert, states=states, held_out=held_out, activation_budget=budget)
         self.findings += trainer_findings(self.contract, options, expert)
         return options
 

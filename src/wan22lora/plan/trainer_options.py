@@ -22,10 +22,12 @@ _TYPES: Mapping[type, ValueType] = {str: "str", int: "int", float: "float", Path
 _VALUE: Kind = "value"
 
 
-def trainer_options(spec: Spec, expert: Expert, *, states: Path, held_out: Path | None) -> list[Option]:
+def trainer_options(
+    spec: Spec, expert: Expert, *, states: Path, held_out: Path | None, activation_budget: float = 0.0
+) -> list[Option]:
     """The extension's own options for one expert; those that have their default are left out.
 
-    `held_out` is the file that names the items kept out of the training.
+    `held_out` is the file that names the items kept out of the training. `activation_budget` is for `speed: fast`.
     """
     given = [
         ("ledger", spec.folder / LEDGER_FILE, "folder"),
@@ -36,6 +38,8 @@ def trainer_options(spec: Spec, expert: Expert, *, states: Path, held_out: Path 
         *(_of_preservation(expert.settings.preservation) if expert.settings.preservation else ()),
         ("ema_decay", expert.settings.ema.decay if expert.settings.ema else None, "ema"),
         *(_of_validation(spec, held_out) if held_out is not None else ()),
+        ("speed", spec.speed, "speed"),
+        ("activation_budget", activation_budget if spec.speed == "fast" else None, "speed"),
     ]
     return [
         Option(name, (text(value),), key)

@@ -108,6 +108,7 @@ class _Loader:
             task=task,
             pin=pin,
             trainer=self.top.values.get("trainer", "plain" if pin is ARTICLE else "extension"),
+            speed=self.top.values.get("speed", "reference"),
             stop_grace=float(self.top.values.get("stop_grace", 30)),
             on_oom=self.top.values.get("on_oom", "stop"),
             validation=self._validation(),

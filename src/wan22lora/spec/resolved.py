@@ -85,6 +85,8 @@ class Spec:
     pin: Pin
     trainer: Literal["extension", "plain"]
     """extension: wan22lora's own loop inside musubi's Python; plain: musubi's program."""
+    speed: Literal["reference", "fast"]
+    """reference: by musubi's modules; fast: the same in less time."""
     stop_grace: float
     """Seconds that a training may take to save its state when it is stopped."""
     on_oom: Literal["stop", "retry"]

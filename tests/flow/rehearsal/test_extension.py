@@ -33,6 +33,13 @@ def cache_class_captions(bench: Bench, *stems: str) -> None:
     bench.write_config()
 
 
+def test_the_options_of_the_fast_path_are_taken_and_other_speeds_refused(cached: Bench) -> None:
+    assert cached.extension("--speed", "fast", "--activation_budget", "0.25").returncode == 0
+    done = cached.extension("--speed", "faster")
+    assert done.returncode == 2
+    assert "argument --speed: invalid choice: 'faster'" in done.stderr
+
+
 PRESERVE = ("--preservation_weight", "1", "--preservation_folder", "class-1a2b3c4d")
 
 

@@ -45,6 +45,14 @@ def test_the_articles_run_is_two_times_1800_steps_of_1_11_seconds(pictures: Path
     assert told.trainings[0].gpu_gib == pytest.approx(18.9, abs=0.1)
 
 
+def test_the_fast_path_takes_what_the_plan_leaves_it_and_its_time_is_not_guessed(pictures: Path) -> None:
+    told = forecast(pictures, "preset: style\nspeed: fast\n")
+    assert told.trainings[0].gpu_gib == pytest.approx(31.9, abs=0.1)
+    assert told.seconds is None
+    dropout = forecast(pictures, "preset: style\nspeed: fast\ntrain: {network_dropout: 0.1}\n")
+    assert dropout.trainings[0].gpu_gib == pytest.approx(18.9, abs=0.1)
+
+
 def test_the_room_on_disk_counts_caches_loras_and_the_states_that_stay(pictures: Path) -> None:
     disk = forecast(pictures, "preset: style\n").disk
     assert disk is not None

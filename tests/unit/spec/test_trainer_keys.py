@@ -37,6 +37,46 @@ def test_a_run_that_says_nothing_of_it_stops_within_30_seconds_and_at_a_full_gpu
         assert (settings.preservation, settings.ema, settings.states, settings.max_nan_steps) == (None,) * 4
 
 
+@pytest.mark.parametrize(
+    ("line", "speed"), [("", "reference"), ("speed: null", "reference"), ("speed: reference", "reference")]
+)
+def test_the_fast_path_has_to_be_asked_for(load: Load, line: str, speed: str) -> None:
+    assert load(f"{SHORT}{line}\n").speed == speed
+    assert load(f"{SHORT}speed: fast\n").speed == "fast"
+
+
+@pytest.mark.parametrize(
+    "lines", ["trainer: plain", "pin: article\ntrain: {save_precision: null}"], ids=["plain", "article"]
+)
+def test_musubis_own_program_has_no_fast_path(refuse: Refuse, load: Load, lines: str) -> None:
+    (finding,) = refuse(f"{SHORT}speed: fast\n{lines}\n")
+    assert finding.where == "run.yaml:5:1 speed"
+    assert "needs the trainer extension" in finding.message
+    assert finding.fix.startswith("speed: reference, or ")
+    assert load(f"{SHORT}speed: reference\n{lines}\n").speed == "reference"
+
+
+@pytest.mark.parametrize(
+    ("lines", "place"),
+    [
+        ("train:\n  network_dropout: 0.1", "run.yaml:7:3 train.network_dropout"),
+        ("train:\n  network_args: {rank_dropout: 0.1}", "run.yaml:7:18 train.network_args.rank_dropout"),
+        ("train:\n  network_args: {module_dropout: 0.1}", "run.yaml:7:18 train.network_args.module_dropout"),
+        ("experts:\n  low: {attention: flash3}", "run.yaml:7:9 experts.low.attention"),
+        ("musubi:\n  train: {compile: true}", "run.yaml:7:11 musubi.train.compile"),
+        (
+            "train:\n  gradient_checkpointing_cpu_offload: true",
+            "run.yaml:7:3 train.gradient_checkpointing_cpu_offload",
+        ),
+    ],
+)
+def test_what_the_fast_path_leaves_to_musubis_modules_is_pointed_out_once(load: Load, lines: str, place: str) -> None:
+    (note,) = [note for note in load(f"{SHORT}speed: fast\n{lines}\n").notes if "speed: fast" in note.message]
+    assert (note.where, note.level) == (place, "warning")
+    reference = load(f"{SHORT}speed: reference\n{lines}\n").notes
+    assert not [note for note in reference if "speed: fast" in note.message]
+
+
 @pytest.mark.parametrize("trainer", ["extension", "plain"])
 def test_stops_and_full_gpus_are_answered_as_written_with_both_trainers(load: Load, trainer: str) -> None:
     spec = load(f"{SHORT}trainer: {trainer}\nstop_grace: 90\non_oom: retry\n")
@@ -115,6 +155,7 @@ def test_a_mapping_replaces_the_presets_whole(load: Load) -> None:
         ("stop_grace: 0", "run.yaml:5:1 stop_grace"),
         ("on_oom: again", "run.yaml:5:1 on_oom"),
         ("trainer: musubi", "run.yaml:5:1 trainer"),
+        ("speed: faster", "run.yaml:5:1 speed"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_where_it_stands(refuse: Refuse, lines: str, place: str) -> None:
