@@ -51,6 +51,7 @@ class LiveDisplay:
         self._watched = Watched(clock)
         self._console = console or Console(file=stream, highlight=False)
         self._live: Live | None = None
+        self._stopping: str | None = None
         self._drawn_at = clock()
 
     def show(self, event: Event) -> None:
@@ -60,6 +61,7 @@ class LiveDisplay:
             self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
             self._live.start()
         elif kind == "stopping":
+            self._stopping = event.get("id")
             self._console.print(Text(str(event["text"]), style="yellow"))
         else:
             text = wording.told(event)
@@ -85,7 +87,7 @@ class LiveDisplay:
         """The view at this moment."""
         state, width = self._watched.state, self._console.width
         lines: list[RenderableType] = [self._title(state)]
-        lines += [_step_line(step, self._now()) for step in state.steps.values()]
+        lines += [_step_line(step, self._now(), stopping=step.id == self._stopping) for step in state.steps.values()]
         running = self._watched.running
         if running is not None:
             lines += [Text(), *self._running(running, width)]
@@ -107,6 +109,8 @@ class LiveDisplay:
         if step.loaded and step.total:
             yield _bar(step)
             yield _line(wording.figures(step))
+            if step.validation is not None:
+                yield _line(wording.validated(step.validation))
         elif step.total:
             yield _line(f"{step.total} steps; loading and preparing", "dim")
         yield _line(_shortened(f"log {self._folder / step.log}", width), "dim")
@@ -122,8 +126,8 @@ def _line(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis", end="\n")
 
 
-def _step_line(step: StepState, now: float) -> Text:
-    word, style = _WORDS[step.status]
+def _step_line(step: StepState, now: float, *, stopping: bool) -> Text:
+    word, style = ("stopping", "yellow") if stopping and step.status == "running" else _WORDS[step.status]
     line = _line("  ")
     line.append(f"{word:<9}", style)
     line.append(f"{step.id:<15}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -133,13 +133,20 @@ def _facts(step: StepState, status: str, folder: Path, now: float) -> Iterator[s
         yield _fact("peaks", ", ".join(memory))
     if step.reason:
         yield _fact("failed", step.reason)
-    if step.checkpoints:
-        newest = Path(step.checkpoints[-1])
+    saved = _without_averages(step.checkpoints)
+    if saved:
+        newest = Path(saved[-1])
         shown = newest.relative_to(folder) if newest.is_relative_to(folder) else newest
-        more = f"{len(step.checkpoints)}, the newest " if len(step.checkpoints) > 1 else ""
+        more = f"{len(saved)}, the newest " if len(saved) > 1 else ""
         yield _fact("checkpoints", f"{more}{shown}")
     if step.warnings:
         yield _fact("warnings", f"{len(step.warnings)}, see {step.log or 'events.jsonl'}")
+
+
+def _without_averages(checkpoints: Sequence[str]) -> list[str]:
+    """Each without the `-ema` beside it."""
+    beside = {str(path.with_name(f"{path.stem}-ema{path.suffix}")) for path in map(Path, checkpoints)}
+    return [path for path in checkpoints if path not in beside]
 
 
 def _validation(found: Validation) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wan22lora.run.ledger import Event
-from wan22lora.run.progress import Bin
+from wan22lora.run.progress import Bin, Validation
 from wan22lora.run.state import StepState
 
 GIB = 2**30
@@ -85,6 +85,11 @@ def validation(loss: float, parts: Sequence[Bin], most: int | None = None) -> st
     return f"{loss:.4g} ({', '.join(shown)})" if shown else f"{loss:.4g}"
 
 
+def validated(found: Validation) -> str:
+    """`validation at step 100: 0.0812 (875-906: 0.091, …, 969-1000: 0.052)`."""
+    return f"validation at step {found.step}: {validation(found.loss, found.bins, _BINS_AT_ONCE)}"
+
+
 def gib(count: int) -> str:
     """Bytes as `18.2 GiB`."""
     return f"{count / GIB:.1f} GiB"
@@ -120,8 +125,8 @@ def _samples(event: Event) -> str | None:
 
 
 def _validation(event: Event) -> str:
-    parts = [Bin(float(each["low"]), float(each["high"]), float(each["loss"])) for each in event["bins"]]
-    return f"validation at step {event['step']}: {validation(float(event['loss']), parts, _BINS_AT_ONCE)}"
+    parts = (Bin(float(each["low"]), float(each["high"]), float(each["loss"])) for each in event["bins"])
+    return validated(Validation(event["step"], float(event["loss"]), tuple(parts)))
 
 
 _PEAKS = (("ram_peak", "RAM"), ("gpu_peak", "GPU"))

@@ -80,6 +80,28 @@ def test_the_running_step_shows_its_progress_pace_and_log() -> None:
     assert lines[9] == "INFO:something"
 
 
+def test_the_last_validation_stays_in_view() -> None:
+    scene = Scene(80)
+    scene.start()
+    scene.train(120)
+    parts = [{"low": 875 + 16 * n, "high": 891 + 16 * n, "loss": 0.05} for n in range(3)]
+    scene.event("validation", id="train-high", step=100, loss=0.08, bins=parts, seconds=1.0)
+    lines = [line.rstrip() for line in scene.text.splitlines()]
+    assert lines[8] == "validation at step 100: 0.08 (875-891: 0.05, …, 907-923: 0.05)"
+    assert max(map(cell_len, lines)) <= 80
+
+
+def test_after_a_stop_was_asked_for_the_step_is_stopping() -> None:
+    scene = Scene(80)
+    scene.start()
+    scene.train(120)
+    scene.event("stopping", id="train-high", text="finishing step 121")
+    assert "  stopping train-high     4 min" in scene.text
+    assert "running" not in scene.text.partition("train-low")[0]
+    scene.event("step-ended", id="train-high", outcome="interrupted", exit_code=130)
+    assert "  stopped  train-high" in scene.text
+
+
 def test_a_rehearsal_says_so_for_as_long_as_it_is_seen() -> None:
     scene = Scene(80, rehearsal=True)
     scene.start()

@@ -112,6 +112,19 @@ def test_a_step_whose_turn_has_not_come_in_a_new_run_waits() -> None:
     assert "0.08" not in shown
 
 
+def test_of_a_checkpoint_and_its_average_the_checkpoint_is_named() -> None:
+    plain, average = (str(FOLDER / "output" / f"paper-high-000002{end}.safetensors") for end in ("", "-ema"))
+    saved = of("checkpoint", 310, path=plain, sha256="0", ema=average, ema_sha256="1")
+    lines = text([*HISTORY, saved], running=True).splitlines()
+    assert "           checkpoints 2, the newest output/paper-high-000002.safetensors" in lines
+
+
+def test_a_run_that_is_called_so_is_no_average() -> None:
+    called_so = of("checkpoint", 310, path=str(FOLDER / "output" / "paper-ema.safetensors"), sha256="0")
+    lines = text([*HISTORY, called_so], running=True).splitlines()
+    assert "           checkpoints 2, the newest output/paper-ema.safetensors" in lines
+
+
 def test_as_json_everything_has_a_name_and_is_json() -> None:
     broken = of("train-step", 400, step=121, total=300, epoch=2, loss="nan", seconds=2.0, lr=2e-4, samples=1)
     told = as_json(fold([*HISTORY, broken]), FOLDER, running=False)
