@@ -246,3 +246,18 @@ def test_to_begin_anew_and_to_go_on_exclude_each_other(place: Place) -> None:
     done = train(place, "--restart", "--extend")
     assert done.exit_code == 2
     assert "--extend" in done.stderr
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_a_first_start_that_came_to_no_state_leaves_nothing_behind(place: Place, kill: signal.Signals) -> None:
+    process = place.start("train", "run.yaml", "--rehearse", env=SLOWLY)
+    key = place.run / "states" / "train-high" / "key.json"
+    deadline = time.monotonic() + 30
+    while not key.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(kill)
+    process.communicate(timeout=60)
+    done = train(place)
+    assert done.exit_code == 0, done.output
+    assert not (place.run / "previous").exists()
