@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -240,6 +241,136 @@ def test_other_checkpoints_and_another_trainer_are_no_other_training(trained: Pl
     assert "cannot be extended" in done.stderr
     assert train(trained).exit_code == 0
     assert not any((trained.run / "states").iterdir())
+
+
+def test_an_extension_that_did_no_step_can_be_taken_back(trained: Place) -> None:
+    before = learned(trained)
+    describe(trained, "epochs: 6")
+    fault = {"WAN22LORA_FAULT": "train-high:oom-load"}
+    assert trained.wan22lora("train", "run.yaml", "--rehearse", "--extend", env=fault).exit_code == 5
+    describe(trained)
+    done = train(trained)
+    assert done.exit_code == 0, done.output
+    assert "nothing to do" in done.stdout
+    assert learned(trained) == before
+    describe(trained, "epochs: 6")
+    assert "--extend" in train(trained).stderr
+    assert train(trained, "--extend").exit_code == 0
+    assert steps(trained.run / "output" / "paper-high.safetensors") == "108"
+    (kept,) = (trained.run / "previous").rglob("paper-high.safetensors")
+    assert kept.read_bytes() == before[kept.name]
+    describe(trained)
+    assert train(trained).exit_code == 7
+
+
+def test_an_extension_that_writes_nothing_does_not_pass_with_the_old_result(trained: Place) -> None:
+    describe(trained, "epochs: 6")
+    fault = {"WAN22LORA_FAULT": "train-high:exit0"}
+    done = trained.wan22lora("train", "run.yaml", "--rehearse", "--extend", env=fault)
+    assert done.exit_code == 6, done.output
+    describe(trained)
+    assert "nothing to do" in train(trained).stdout
+
+
+def test_the_way_back_from_an_extension_is_the_one_that_is_told(trained: Place) -> None:
+    before = learned(trained)
+    describe(trained, "epochs: 5")
+    assert train(trained, "--extend").exit_code == 0
+    describe(trained)
+    for step in ("train-high", "train-low"):
+        (shelf,) = (trained.run / "previous").glob(f"*-{step}")
+        shutil.rmtree(trained.run / "states" / step)
+        shutil.move(shelf / f"{step}.json", trained.run / "steps" / f"{step}.json")
+        for file in shelf.iterdir():
+            shutil.move(file, trained.run / "output" / file.name)
+    assert "nothing to do" in train(trained).stdout
+    assert {name: learned(trained)[name] for name in before} == before
+
+
+def test_musubis_own_program_does_not_throw_away_a_stopped_training(place: Place) -> None:
+    describe(place)
+    stop_in(place, "train-high")
+    newest = max((place.run / "states" / "train-high").glob("step-*"))
+    place.write(f"{RUN}train: {{epochs: 3}}\ntrainer: plain\n")
+    said = f"has a state of step {int(newest.name[5:])} of the trainer extension"
+    for options in ((), ("--dry-run",)):
+        done = train(place, *options)
+        assert done.exit_code == 7, done.output
+        assert said in done.stderr
+        assert "trainer: extension" in done.stderr
+        assert "--restart" in done.stderr
+        assert newest.is_dir()
+    assert said in done.stdout
+    assert train(place, "--restart").exit_code == 0
+
+
+def play(place: Place, script: str) -> int:
+    return subprocess.run(["sh", "-c", script], check=False, env=place.environment, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("trainer", ["extension", "plain"])
+@pytest.mark.parametrize("options", [("--restart",), ("--force=train-high",), ()])
+def test_a_script_moves_what_the_command_would_move(place: Place, options: tuple[str, ...], trainer: str) -> None:
+    place.write(f"{RUN}train: {{epochs: 1, save_every_steps: 9}}\ntrainer: {trainer}\n")
+    assert train(place).exit_code == 0
+    before = learned(place)
+    if not options:
+        shutil.rmtree(place.run / "steps")
+        shutil.rmtree(place.run / "states", ignore_errors=True)
+    script = train(place, "--dry-run", *options).stdout
+    assert script.count("$(date") == 1
+    assert play(place, script) == 0
+    forced = options == ("--force=train-high",)
+    moved = {path.name: path.read_bytes() for path in (place.run / "previous").rglob("*.safetensors")}
+    assert moved == {name: before[name] for name in before if "high" in name or not forced}
+    assert set(learned(place)) == set(before)
+
+
+def test_the_script_of_an_extension_keeps_the_result_and_can_be_taken_back(trained: Place) -> None:
+    before = learned(trained)
+    describe(trained, "epochs: 5")
+    script = train(trained, "--dry-run", "--extend").stdout
+    trained.environment["WAN22LORA_FAULT"] = "train-high:oom-load"
+    assert play(trained, script) != 0
+    del trained.environment["WAN22LORA_FAULT"]
+    describe(trained)
+    assert "nothing to do" in train(trained).stdout
+    assert learned(trained) == before
+    assert play(trained, script) == 0
+    assert steps(trained.run / "output" / "paper-high.safetensors") == "90"
+    (kept,) = (trained.run / "previous").rglob("paper-high.safetensors")
+    assert kept.read_bytes() == before[kept.name]
+
+
+def test_a_training_is_either_trained_again_or_extended(place: Place) -> None:
+    for forced in ("--force", "--force=train-low"):
+        done = train(place, "--extend", forced)
+        assert done.exit_code == 2
+        assert "--extend" in done.stderr
+
+
+def test_a_damaged_state_is_named_and_the_one_before_it_taken(place: Place) -> None:
+    describe(place, "epochs: 3")
+    process = place.start("train", "run.yaml", "--rehearse", env=SLOWLY)
+    folder = place.run / "states" / "train-high"
+    deadline = time.monotonic() + 30
+    while len(list(folder.glob("step-*"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    older, newest = sorted(folder.glob("step-*"))
+    size = (newest / "state.pt").stat().st_size
+    (newest / "state.pt").write_bytes(b"x")
+    said = f"the state {newest.name} is damaged (1 byte, {size:,} expected); continues at step {int(older.name[5:])}"
+    assert said in train(place, "--dry-run").stdout
+    (older / "state.pt").unlink()
+    refused = train(place)
+    assert refused.exit_code == 7
+    assert f"{newest.name} (1 byte, {size:,} expected)" in refused.stderr
+    assert f"{older.name} (state.pt is missing)" in refused.stderr
+    assert "--restart" in refused.stderr
+    assert train(place, "--restart").exit_code == 0
 
 
 def test_to_begin_anew_and_to_go_on_exclude_each_other(place: Place) -> None:

@@ -11,8 +11,9 @@ from wan22lora.errors import Finding
 from wan22lora.musubi.programs import is_program
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import PlannedFile, Step
-from wan22lora.plan.states import FOLDER, KEY_FILE
+from wan22lora.plan.states import FOLDER, KEY_FILE, finished_file
 from wan22lora.run.folder import RunFolder
+from wan22lora.run.outputs import earlier_outputs
 
 
 def plan_as_json(prepared: Prepared) -> str:
@@ -54,8 +55,16 @@ def _script(prepared: Prepared, not_here: Iterable[Finding]) -> Iterator[str]:
         yield f"mkdir -p {shlex.quote(folder)}"
     for file in prepared.plan.files:
         yield from _file(file)
+    run_folder = RunFolder(prepared.plan.folder)
+    steps = [step for step in prepared.plan.steps if not step.fresh and step.refusal is None]
+    if any(not step.id.startswith("cache-") for step in steps):
+        yield ""
+        yield "stamp=$(date -u +%Y%m%dT%H%M%SZ)"
+    for step in steps:
+        if step.anew:  # now, so that nothing continues the old training if an earlier step fails
+            yield from _left_behind(step, run_folder)
     for step in prepared.plan.steps:
-        yield from _step(step, RunFolder(prepared.plan.folder))
+        yield from _step(step, run_folder)
 
 
 def _needed_folders(prepared: Prepared) -> set[str]:
@@ -104,7 +113,7 @@ def _step(step: Step, run_folder: RunFolder) -> Iterator[str]:
     yield ""
     why = " ".join(step.why.splitlines())  # it may quote a setting of several lines
     yield f"# {step.id}: {'fresh, would be skipped: ' if step.fresh else ''}{why}"
-    lines = [*(() if step.fresh else _states(step, run_folder)), *_command(step)]
+    lines = [*(() if step.fresh or step.id.startswith("cache-") else _apart(step, run_folder)), *_command(step)]
     stale = [f"rm -f {shlex.quote(str(path))}" for path in step.stale]
     if step.fresh or step.refusal is not None:
         yield from (f"# {part}" for line in lines for part in line.splitlines())
@@ -113,19 +122,35 @@ def _step(step: Step, run_folder: RunFolder) -> Iterator[str]:
         yield from (*stale, *lines)
 
 
-def _states(step: Step, run_folder: RunFolder) -> Iterator[str]:
-    """What keeps a training apart from the result and the states of another one."""
+def _apart(step: Step, run_folder: RunFolder) -> Iterator[str]:
+    """What keeps a training apart from the result and the states of another one, as the runner does it."""
+    if not step.anew:
+        yield from _left_behind(step, run_folder)
     if step.states is None:
         return
-    folder, previous = shlex.quote(str(step.states)), shlex.quote(str(run_folder.previous))
-    yield f"rm -f {shlex.quote(str(run_folder.steps / f'{step.id}.json'))}"
-    if step.continues is None:
-        shelf = f"{previous}/$(date -u +%Y%m%dT%H%M%SZ)-{step.id}"
-        yield f"if [ -e {folder} ]; then mkdir -p {shelf} && mv {folder} {shelf}/{FOLDER}; fi"
-        yield f"mkdir -p {folder}"
+    yield f"mkdir -p {shlex.quote(str(step.states))}"
     yield f"cat > {shlex.quote(str(step.states / KEY_FILE))} <<'END'"
     yield json.dumps(step.key, indent=2, ensure_ascii=False)
     yield "END"
+
+
+def _left_behind(step: Step, run_folder: RunFolder) -> Iterator[str]:
+    key = shlex.quote(str(run_folder.key_file(step.id)))
+    shelf = f'{shlex.quote(str(run_folder.previous))}/"$stamp"-{step.id}'
+    for path in (*step.writes, run_folder.key_file(step.id)) if step.longer else ():
+        old = shlex.quote(str(path))
+        copy = f"{{ ln {old} {shelf}/ || cp -p {old} {shelf}/; }}"
+        yield f"if [ -e {key} ] && [ -e {old} ]; then mkdir -p {shelf} && {copy}; fi"
+    if step.states is not None and step.ended_at is not None:
+        yield f"if [ -e {key} ]; then mv {key} {shlex.quote(str(step.states / finished_file(step.ended_at)))}; fi"
+    yield f"rm -f {key}"
+    if step.continues is not None:
+        return
+    states = run_folder.states / step.id
+    for path in dict.fromkeys((states, *earlier_outputs(step), *step.writes)):
+        old = shlex.quote(str(path))
+        new = f"{shelf}/{FOLDER if path == states else shlex.quote(path.name)}"
+        yield f"if [ -e {old} ]; then mkdir -p {shelf} && mv {old} {new}; fi"
 
 
 def _command(step: Step) -> Iterator[str]:

@@ -42,6 +42,9 @@ def train(
 
     if restart and extend:
         raise typer.BadParameter("a training either begins anew or goes on", param_hint="--restart, --extend")
+    again = forced(force)
+    if extend and any(step.startswith("train") for step in again):
+        raise typer.BadParameter("a training either runs again or goes on", param_hint="--force, --extend")
 
     def steps(experts: tuple[str, ...]) -> frozenset[str]:
         if only is None:
@@ -54,7 +57,7 @@ def train(
         run_file,
         musubi=musubi,
         rehearse=rehearse,
-        force=forced(force),
+        force=again,
         restart=restart,
         extend=extend,
         only=only,

@@ -32,7 +32,7 @@ from wan22lora.plan.agreement import disagreements
 from wan22lora.plan.caches import CacheState, Manifest, cache_state, latents_keys, text_keys
 from wan22lora.plan.class_captions import captions_file, class_captions, class_of
 from wan22lora.plan.contents import Contents
-from wan22lora.plan.continuation import Asked, Before, turn_of
+from wan22lora.plan.continuation import Asked, Before, passed_over, turn_of
 from wan22lora.plan.fast import budget_for, fast_notes, largest
 from wan22lora.plan.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from wan22lora.plan.learned import learned_from
@@ -124,6 +124,7 @@ class _Builder:
         self.held_out_file = spec.folder / HELD_OUT_FILE
         self.accelerate_config = spec.folder / "accelerate.yaml"
         self.findings: list[Finding] = []
+        self.passed_over: list[Finding] = []
 
     def prepared(self) -> Prepared:
         self.findings += weights_findings(self.spec, self.weights)
@@ -149,6 +150,7 @@ class _Builder:
                 *dict.fromkeys(fast_notes(self.spec, self.scans)),
                 *preservation_cost(self.spec),
                 *never_due(self.spec, self.batches),
+                *self.passed_over,
             ),
         )
         return Prepared(
@@ -273,6 +275,7 @@ class _Builder:
         argv, env = self._launch(expert, [*options, *own])
         before = Before(done, kept, writes)
         turn = turn_of(step, key, before, self.asked, total=total, extension=self.extension)
+        self.passed_over += passed_over(step, kept, turn)
         return Step(
             id=step,
             argv=argv,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,8 @@ class Before:
 
     @property
     def nothing(self) -> bool:
-        return not (self.done or self.kept.newest or self.kept.key or any(path.exists() for path in self.writes))
+        kept = self.kept
+        return not (self.done or kept.newest or kept.damaged or kept.key or any(path.exists() for path in self.writes))
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ def _plain(step: str, key: Mapping[str, str], before: Before, asked: Asked) -> T
     why = why_train(key, before.done, before.writes)
     if asked.extend and before.done and why:
         return _refused(step, {"": "musubi's own program (trainer: plain) cannot continue, so it cannot be extended"})
+    state = before.kept.newest
+    if state is not None and not before.done:
+        said = f"has a state of step {state.step:,} of the trainer extension, from which musubi's own program cannot"
+        return _refused(step, {"": f"{said} continue"}, otherwise="trainer: extension in run.yaml: goes on from it")
     return Turn(why or FRESH, fresh=not why)
 
 
@@ -81,6 +86,8 @@ def _under_extension(step: str, key: Mapping[str, str], before: Before, asked: A
             state = None  # of another training than the finished one
         if not changes and not lost:
             return Turn(FRESH, fresh=True)
+    elif state is None and before.kept.damaged:
+        return _refused(step, {"": f"all its states are damaged: {', '.join(before.kept.damaged)}"})
     elif state is None:
         return Turn("not trained yet")
     elif not before.kept.key:
@@ -115,10 +122,19 @@ def _continues(state: State, total: int | None) -> str:
     return f"continues at step {state.step:,} of {state.total if total is None else total:,}"
 
 
-def _refused(step: str, changes: Mapping[str, str], *, extendable: bool = False) -> Turn:
+def passed_over(step: str, kept: Kept, turn: Turn) -> Iterator[Finding]:
+    """A warning for every damaged state without which a training goes on from an older one."""
+    if turn.continues is not None:
+        for state in kept.damaged:
+            name, _, wrong = state.partition(" ")
+            went_on = f"the state {name} is damaged {wrong}; continues at step {turn.continues.step:,}"
+            yield Finding(step, went_on, level="warning")
+
+
+def _refused(step: str, changes: Mapping[str, str], *, extendable: bool = False, otherwise: str = "") -> Turn:
     findings = tuple(Finding(step, change) for change in changes.values())
     why = f"refused: {'; '.join(changes.values())}"
-    return Turn(why, refusal=Refusal(findings, extendable))
+    return Turn(why, refusal=Refusal(findings, extendable, otherwise))
 
 
 def raise_refusals(steps: Iterable[Step], command: str, outcome: str = "; nothing was started") -> None:
@@ -131,6 +147,7 @@ def raise_refusals(steps: Iterable[Step], command: str, outcome: str = "; nothin
     ways = [f"{command}{RESTART}: trains anew; what is there moves to previous/"]
     if all(refusal.extendable for _, refusal in refused):
         ways.append(f"{command}{EXTEND}: goes on to the new end")
+    ways += dict.fromkeys(refusal.otherwise for _, refusal in refused if refusal.otherwise)
     names = " and ".join(step.id for step, _ in refused)
     raise RunFolderError(
         f"{names} cannot go on under what run.yaml says now{outcome}",

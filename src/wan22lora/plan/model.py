@@ -32,6 +32,8 @@ class Refusal:
     """One for each part of the key that differs."""
     extendable: bool = False
     """True when it is only to become longer, so that it can go on from its state."""
+    otherwise: str = ""
+    """Another way out than --restart, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,17 @@ class Step:
     """True when what an earlier training left moves away before the run's first step, because a person asked."""
     refusal: Refusal | None = None
     """Set for a step that must not run without a decision of a person."""
+
+    @property
+    def longer(self) -> bool:
+        """True for a training that goes on from a state of a shorter one."""
+        return self.continues is not None and (self.predicted_steps or 0) > self.continues.total
+
+    @property
+    def ended_at(self) -> int | None:
+        """The step with which the shorter training had ended, if `longer` goes on from its very end."""
+        state = self.continues
+        return state.step if state is not None and self.longer and state.step == state.total else None
 
     @property
     def reports(self) -> bool:

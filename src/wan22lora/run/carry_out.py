@@ -33,8 +33,8 @@ TRAININGS = ("train-high", "train-low", "train")
 def read_history(folder: Path) -> History:
     """What earlier runs left in a run folder; nothing for a new one."""
     run_folder = RunFolder(folder)
-    keys = {step: key for step in TRAININGS if (key := run_folder.key(step)) is not None}
     states = {step: read_states(states_of(folder, step)) for step in TRAININGS}
+    keys = {step: key for step in TRAININGS if (key := run_folder.key(step) or states[step].finished)}
     return History(keys, states, read_manifest(cache_folder_of(folder)))
 
 

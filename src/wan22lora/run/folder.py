@@ -12,6 +12,7 @@ previous/         <UTC time>-<step id>/: outputs and states of earlier trainings
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ from wan22lora import __version__
 from wan22lora.errors import MachineError, RunFolderError
 from wan22lora.files import read_json, write_json, write_text, written
 from wan22lora.plan.model import PlannedFile
-from wan22lora.plan.states import FOLDER, KEY_FILE
+from wan22lora.plan.states import FINISHED_FILES, FOLDER, KEY_FILE, finished_file
 from wan22lora.plan.trainer_options import LEDGER_FILE
 
 
@@ -109,20 +110,32 @@ class RunFolder:
                 fix=f"give this one another folder, or delete {self.path}",
             )
 
+    def key_file(self, step_id: str) -> Path:
+        """Where the key of a finished step is."""
+        return self.steps / f"{step_id}.json"
+
     def key(self, step_id: str) -> dict[str, str] | None:
         """What the finished result of a step depends on; None if it has none that can be read."""
-        stored = read_json(self.steps / f"{step_id}.json")
+        stored = read_json(self.key_file(step_id))
         if not stored or not all(isinstance(value, str) for value in stored.values()):
             return None
         return stored
 
     def store_key(self, step_id: str, key: Mapping[str, str]) -> None:
         """Record that a step is done. The last thing that happens to it."""
-        write_json(self.steps / f"{step_id}.json", dict(key))
+        write_json(self.key_file(step_id), dict(key))
+        for path in (self.states / step_id).glob(FINISHED_FILES):  # the training is what it was extended to
+            path.unlink()
 
     def forget_key(self, step_id: str) -> None:
         """Record that a step is not done (any more)."""
-        (self.steps / f"{step_id}.json").unlink(missing_ok=True)
+        self.key_file(step_id).unlink(missing_ok=True)
+
+    def extend_key(self, step_id: str, end: int) -> None:
+        """Record that a training which is finished with step `end` is being extended; until a state lies beyond it,
+        it counts as finished (plan/states.py)."""
+        with suppress(FileNotFoundError):
+            self.key_file(step_id).replace(self.states / step_id / finished_file(end))
 
     def store_states_key(self, step_id: str, key: Mapping[str, str]) -> None:
         """Record what the states of a training are being trained with. The last thing before it starts.
@@ -147,12 +160,35 @@ class RunFolder:
         present = [path for path in paths if path.exists() or path.is_symlink()]
         if not present:
             return None
-        stamp = datetime.fromtimestamp(self._now(), timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        shelf = _new_folder(self.previous, f"{stamp}-{step_id}")
+        shelf = self._new_shelf(step_id)
         for path in present:
             name = FOLDER if path.parent == self.states else path.name
             shutil.move(path, _free_name(shelf, name))
         return shelf
+
+    def keep_copies(self, paths: Iterable[Path], step_id: str) -> Path | None:
+        """Keep what exists of these files in a new folder under `previous` too; None if all that does is there already.
+
+        They must be replaced later, not written into: where the disk can, a copy is the same file under two names.
+        """
+        present = [path for path in paths if path.is_file() and not self._has_copy(path, step_id)]
+        if not present:
+            return None
+        shelf = self._new_shelf(step_id)
+        for path in present:
+            try:
+                os.link(path, shelf / path.name)
+            except OSError:
+                shutil.copy2(path, shelf / path.name)
+        return shelf
+
+    def _has_copy(self, path: Path, step_id: str) -> bool:
+        kept = (shelf / path.name for shelf in self.previous.glob(f"*-{step_id}*"))
+        return any(each.is_file() and filecmp.cmp(path, each) for each in kept)
+
+    def _new_shelf(self, step_id: str) -> Path:
+        stamp = datetime.fromtimestamp(self._now(), timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        return _new_folder(self.previous, f"{stamp}-{step_id}")
 
     def write_planned(self, files: Iterable[PlannedFile]) -> tuple[Path, ...]:
         """Make the planned files stand as planned; returns those that were new or different."""

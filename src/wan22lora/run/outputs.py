@@ -15,15 +15,12 @@ _AVERAGE = f"-ema{SUFFIX}"
 def earlier_outputs(step: Step) -> tuple[Path, ...]:
     """Results, checkpoints, states and sample pictures that bear the training's name.
 
-    A training that starts numbering at 1 again would overwrite the first of them and leave the others, so that files of
-    two trainings could not be told apart. One that continues keeps them; one that becomes longer by that loses its
-    result alone. Empty for the caching steps, whose files are kept or removed one by one.
+    A training that starts numbering at 1 again would overwrite the first of them and leave the others, so that files
+    of two trainings could not be told apart. One that continues keeps them. Empty for the caching steps, whose files
+    are kept or removed one by one.
     """
-    if step.id.startswith("cache-"):
+    if step.id.startswith("cache-") or step.continues is not None:
         return ()
-    if step.continues is not None:
-        longer = step.predicted_steps is not None and step.predicted_steps > step.continues.total
-        return step.writes if longer else ()
     return tuple(dict.fromkeys(path for result in step.writes for path in _left_by(result)))
 
 

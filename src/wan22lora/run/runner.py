@@ -162,6 +162,12 @@ class _Run:
     def leave_behind(self, step: Step) -> None:
         """Nothing of an earlier training may be taken for this one's: first its states, which could be continued."""
         folder = self.stage.folder
+        if step.longer:
+            shelf = folder.keep_copies((*step.writes, folder.key_file(step.id)), step.id)
+            if shelf is not None:
+                self.stage.emit("note", id=step.id, text=f"the result of the shorter training is kept in {shelf}")
+            if step.ended_at is not None:  # finished until the longer one has a state of its own
+                folder.extend_key(step.id, step.ended_at)
         folder.forget_key(step.id)
         states = folder.states / step.id
         if not any(states.glob("step-*")):  # it came to no state: nothing worth keeping

@@ -156,7 +156,18 @@ def test_musubis_own_program_trains_again_as_it_always_did(turn: Make) -> None:
     assert turn(KEY, done=KEY, extension=False, again=frozenset({STEP})) == Turn("asked for")
     (said,) = refused(turn(LONGER, done=KEY, extension=False, extend=True))
     assert "cannot be extended" in said
-    assert turn(KEY, state=HALFWAY, extension=False) == Turn("not trained yet")
+    assert turn(KEY, extension=False) == Turn("not trained yet")
+
+
+def test_musubis_own_program_does_not_throw_a_state_away(turn: Make) -> None:
+    assert turn(KEY, done=KEY, state=END, extension=False).fresh
+    made = turn(KEY, state=HALFWAY, extension=False)
+    (said,) = refused(made)
+    assert "has a state of step 900 of the trainer extension" in said
+    with pytest.raises(RunFolderError, match=r"→ trainer: extension in run.yaml: goes on from it"):
+        raise_refusals([step(STEP, made)], "wan22lora train run.yaml")
+    assert turn(KEY, state=HALFWAY, extension=False, restart=frozenset({STEP})).anew
+    assert turn(KEY, state=HALFWAY, extension=False, again=frozenset({STEP})) == Turn("asked for")
 
 
 def step(step_id: str, made: Turn) -> Step:

@@ -81,3 +81,32 @@ def test_a_state_that_is_still_being_written_is_none(tmp_path: Path) -> None:
 def test_a_damaged_key_is_no_key(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key.json").write_bytes(content)
     assert read_states(tmp_path).key == {}
+
+
+def test_an_extension_without_a_state_of_its_own_leaves_the_training_finished(tmp_path: Path) -> None:
+    save(tmp_path, 300)
+    (tmp_path / "key.json").write_text('{"rank": "16", "epochs": "6"}', encoding="utf-8")
+    (tmp_path / "finished-00000300.json").write_text('{"rank": "16"}', encoding="utf-8")
+    kept = read_states(tmp_path)
+    assert kept.finished == kept.key == {"rank": "16"}
+    cut_the_tensors(save(tmp_path, 310, total=600))  # whole or not, it has trained further
+    kept = read_states(tmp_path)
+    assert kept.finished == {}
+    assert kept.key == {"rank": "16", "epochs": "6"}
+
+
+def test_a_finished_training_without_its_last_state_is_not_known_by_its_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "finished-00000300.json").write_text('{"rank": "16"}', encoding="utf-8")
+    save(tmp_path, 290)
+    assert read_states(tmp_path).finished == {}
+
+
+def test_damaged_states_are_told_newest_first_down_to_the_first_whole_one(tmp_path: Path) -> None:
+    for step, mishap in ((80, lose_the_facts), (120, None), (200, cut_the_tensors), (300, lose_the_tensors)):
+        path = save(tmp_path, step)
+        if mishap:
+            mishap(path)
+    assert read_states(tmp_path).damaged == (
+        "step-00000300 (state.pt is missing)",
+        "step-00000200 (1 byte, 10 expected)",
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from wan22lora.errors import MachineError, RunFolderError
+from wan22lora.files import read_json
 from wan22lora.plan.model import PlannedFile
 from wan22lora.plan.states import read_states
 from wan22lora.run.folder import RunFolder
@@ -161,6 +162,43 @@ def test_the_key_of_the_states_is_replaced_whole(folder: RunFolder) -> None:
         folder.store_states_key("train-high", key)
         assert read_states(folder.states / "train-high").key == key
     assert [path.name for path in (folder.states / "train-high").iterdir()] == ["key.json"]
+
+
+def test_a_copy_is_kept_once_and_outlives_the_replaced_file(folder: RunFolder) -> None:
+    result = folder.output / "a.safetensors"
+    result.write_text("shorter")
+    shelf = folder.keep_copies([result, folder.output / "missing"], "train-high")
+    assert shelf is not None
+    assert folder.keep_copies([result], "train-high") is None
+    longer = folder.output / "new"
+    longer.write_text("longer")
+    longer.replace(result)
+    assert [path.read_text() for path in shelf.iterdir()] == ["shorter"]
+
+
+def test_a_disk_without_hard_links_gets_a_copy(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("os.link", refuse)
+    result = folder.output / "a.safetensors"
+    result.write_text("shorter")
+    shelf = folder.keep_copies([result], "train-high")
+    assert shelf is not None
+    assert (shelf / result.name).read_text() == "shorter"
+    assert folder.keep_copies([result], "train-high") is None
+
+
+def test_an_extended_training_is_finished_until_it_is_trained_further(folder: RunFolder) -> None:
+    folder.store_key("train-high", {"epochs": "3"})
+    folder.store_states_key("train-high", {"epochs": "3"})
+    folder.extend_key("train-high", 54)
+    folder.extend_key("train-high", 54)
+    assert folder.key("train-high") is None
+    kept = folder.states / "train-high" / "finished-00000054.json"
+    assert read_json(kept) == {"epochs": "3"}
+    folder.store_key("train-high", {"epochs": "5"})
+    assert not kept.exists()
 
 
 def test_planned_files_are_written_only_where_they_differ(folder: RunFolder) -> None:
