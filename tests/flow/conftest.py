@@ -14,6 +14,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # In the background of a shell without job control; no child could be interrupted, as exec keeps what is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 SOURCE = Path(__file__).parents[2] / "src"
 
 
