@@ -15,12 +15,13 @@ from wan22lora.rehearsal.extras import HeldOut, Preservation
 from wan22lora.rehearsal.learned import Learned, nothing
 from wan22lora.rehearsal.metadata import training_metadata
 from wan22lora.rehearsal.session import Session
-from wan22lora.rehearsal.states import Position, State, States, step_of
+from wan22lora.rehearsal.states import State, States, step_of
 from wan22lora.rehearsal.train import prepare, save_dtype
 from wan22lora.rehearsal.training_items import Batch
 from wan22lora.trainer.disk import Disk
 from wan22lora.trainer.events import Events
 from wan22lora.trainer.failing import TrainingFailed, TrainingStopped
+from wan22lora.trainer.position import Position
 from wan22lora.trainer.stopping import Stop
 
 _SESSION = ("ss_session_id", "ss_training_started_at")

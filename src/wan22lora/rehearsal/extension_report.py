@@ -10,8 +10,8 @@ from typing import Any
 
 from wan22lora.rehearsal import memory
 from wan22lora.rehearsal.schedule import learning_rate
-from wan22lora.rehearsal.states import Position
 from wan22lora.trainer.events import Events
+from wan22lora.trainer.position import Position
 
 _LINE_EVERY_SECONDS = 10.0
 

@@ -14,24 +14,11 @@ from wan22lora.rehearsal.faults import Faults
 from wan22lora.rehearsal.session import MARK
 from wan22lora.trainer.disk import Disk, sha256_of
 from wan22lora.trainer.failing import TrainingFailed
+from wan22lora.trainer.position import Position
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
 _UNFINISHED = ".writing-"
-
-
-@dataclass(frozen=True)
-class Position:
-    """How far a training has come, between two optimizer steps."""
-
-    step: int = 0
-    """Optimizer steps done."""
-    epoch: int = 0
-    """Whole epochs done, the work at their ends included."""
-    batch: int = 0
-    """Batches of the current epoch done."""
-    batches: int = 0
-    """Batches of all epochs done."""
 
 
 @dataclass(frozen=True)

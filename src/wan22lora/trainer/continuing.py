@@ -12,21 +12,8 @@ from . import randomness
 from .ema import Average
 from .events import Events
 from .parts import Parts
+from .position import Position
 from .states import States
-
-
-@dataclass(frozen=True)
-class Position:
-    """How far a training has come."""
-
-    step: int = 0
-    """Optimizer steps done."""
-    epoch: int = 0
-    """Whole epochs done, the work at their ends included."""
-    batch: int = 0
-    """Batches of the current epoch done."""
-    batches: int = 0
-    """Batches of all epochs done."""
 
 
 @dataclass(frozen=True)

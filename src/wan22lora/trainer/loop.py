@@ -21,11 +21,12 @@ from musubi_tuner.training.sampling_prompts import should_sample_images
 
 from . import randomness
 from .checkpoints import Checkpoints
-from .continuing import Continuing, Position, Snapshot
+from .continuing import Continuing, Snapshot
 from .ema import Average
 from .events import Events
 from .failing import TrainingFailed, TrainingStopped
 from .parts import Parts
+from .position import Position
 from .preservation import Preservation
 from .reporting import Reporting
 from .stopping import Stop

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from wan22lora.rehearsal.faults import Faults
-from wan22lora.rehearsal.states import Position, State, States, step_of
+from wan22lora.rehearsal.states import State, States, step_of
 from wan22lora.trainer.disk import Disk
 from wan22lora.trainer.events import Events
 from wan22lora.trainer.failing import TrainingFailed
+from wan22lora.trainer.position import Position
 from wan22lora.trainer.stopping import Stop
 
 
