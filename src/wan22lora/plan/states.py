@@ -2,25 +2,23 @@
 
 A folder named `step-00000120` is whole, because the trainer renames it last; `key.json` beside the states is the
 training's key (plan/training.py). `finished-00000300.json` is the key of the training that had its end at that step
-and is being extended: while no state lies beyond it, that training is still the finished one. The trainer looks for
-the newest state by the same signs (trainer/finding.py).
+and is being extended: while no state lies beyond it, that training is still the finished one. Their folders are
+found as the trainer finds them (trainer/finding.py); here it is also told what is wrong with a damaged one.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wan22lora.files import read_json
+from wan22lora.trainer.finding import FORMAT, in_order_of_steps
 
 FOLDER = "states"
 """Its name in the run folder; a training has a folder of its own in it."""
 KEY_FILE = "key.json"
 FINISHED_FILES = "finished-*.json"
-FORMAT = 1
-_NAME = re.compile(r"step-(\d{8,})")
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,9 @@ def read_states(folder: Path) -> Kept:
 
 def _newest_first(folder: Path) -> list[Path]:
     try:
-        paths = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+        return in_order_of_steps(folder)[::-1]
     except OSError:
         return []
-    return sorted(paths, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
 def _key(path: Path) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,10 +13,9 @@ from wan22lora.rehearsal.faults import Faults
 from wan22lora.rehearsal.session import MARK
 from wan22lora.trainer.disk import Disk, sha256_of
 from wan22lora.trainer.failing import TrainingFailed
+from wan22lora.trainer.finding import FORMAT, newest_state, superseded
 from wan22lora.trainer.position import Position
 
-FORMAT = 1
-_NAME = re.compile(r"step-(\d{8,})")
 _UNFINISHED = ".writing-"
 
 
@@ -42,15 +40,8 @@ class States:
 
     def newest(self) -> Path | None:
         """The whole state of the highest step."""
-        for path in reversed(self._whole()):
-            try:
-                facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
-                size = (path / "state.pt").stat().st_size
-            except (OSError, ValueError):
-                continue
-            if isinstance(facts, dict) and facts.get("format") == FORMAT and facts.get("bytes") == size:
-                return path
-        return None
+        found = newest_state(self._folder)
+        return None if found is None else found.path
 
     def load(self, path: Path) -> State:
         """Raises TrainingFailed where the contents are not what was written."""
@@ -80,7 +71,7 @@ class States:
                 raise
 
         path = self._disk.write("a state", len(data), self._folder, write)
-        for old in self._whole()[: -self._keep_last]:
+        for old in superseded(self._folder, self._keep_last):
             shutil.rmtree(old, ignore_errors=True)
         return path, len(data)
 
@@ -112,12 +103,6 @@ class States:
         if whole.exists():
             shutil.rmtree(whole)
         return aside.rename(whole)
-
-    def _whole(self) -> list[Path]:
-        if not self._folder.is_dir():
-            return []
-        numbered = [(int(match[1]), path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-        return [path for _, path in sorted(numbered)]
 
 
 def step_of(state: Path) -> int:

@@ -1,4 +1,4 @@
-"""Finding states on the disk, also when torch is not there yet or half imported.
+"""Finding states on the disk: for the trainer, also while torch is half imported, for the plan and for rehearsals.
 
 A state is a folder `step-00000120` with `state.pt` and `state.json`. Standard library only.
 """
@@ -46,3 +46,13 @@ def in_order_of_steps(folder: Path) -> list[Path]:
         return []
     numbered = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(numbered)]
+
+
+def superseded(folder: Path, keep: int) -> list[Path]:
+    """What goes so that the newest `keep` whole states stay, nothing where none is whole.
+
+    Damaged ones go too: counted as states they would push out whole ones.
+    """
+    paths = in_order_of_steps(folder)
+    whole = [path for path in paths if found_at(path) is not None]
+    return [path for path in paths if path not in whole[-keep:]] if whole else []

@@ -17,7 +17,7 @@ import torch
 
 from .disk import SPARE_BYTES, Disk, sha256_of, to_disk
 from .failing import TrainingFailed
-from .finding import FORMAT, Found, found_at, in_order_of_steps, newest_state
+from .finding import FORMAT, Found, newest_state, superseded
 
 _UNFINISHED = ".writing-"
 
@@ -89,12 +89,8 @@ class States:
         return Found(whole, told)
 
     def _prune(self, keep: int) -> None:
-        """Keeps the newest whole states. Damaged ones go too: counted as states they would push out whole ones."""
-        paths = in_order_of_steps(self.folder)
-        whole = [path for path in paths if found_at(path) is not None]
-        for path in paths if whole else []:
-            if path not in whole[-keep:]:
-                shutil.rmtree(path, ignore_errors=True)
+        for path in superseded(self.folder, keep):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def bytes_in(value: Any) -> int:
