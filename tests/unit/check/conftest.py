@@ -18,22 +18,6 @@ Said = Callable[..., dict[str, Remark]]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "dataset"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def images(folder: Path, tmp_path: Path) -> Callable[..., Source]:
-    def make(**values: Any) -> Source:
-        usual = {"directory": folder, "jsonl": None, "cache": tmp_path / "cache", "resolution": (128, 128)}
-        return Source(index=0, kind="images", **(usual | values))
-
-    return make
-
-
-@pytest.fixture
 def picture(folder: Path) -> Callable[..., Path]:
     """Draws a picture of its own for each name and size, and writes a caption of its own beside it."""
 
