@@ -9,7 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from wan22lora.kinds import FindingKind
+
+
+@dataclass(frozen=True)
+class Named:
+    """A file that a finding is about, or several that belong together."""
+
+    text: str
+    """What a person is told: `a.png (64×64)`, `a.png = b.png`."""
+    paths: tuple[Path, ...] = ()
+    """Where they lie."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,10 @@ class Finding:
     message: str
     fix: str = ""
     level: Literal["error", "warning", "note"] = "error"
+    kind: FindingKind | None = None
+    """Of what is said of a dataset."""
+    about: tuple[Named, ...] = ()
+    """All files that it is about; the message may name the first of them."""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from wan22lora.check.remark import Remark
+from wan22lora.check.remark import Remark, named, together
 from wan22lora.check.words import is_common
 from wan22lora.dataset.problems import counted
 from wan22lora.dataset.scan import Scan
@@ -50,11 +50,11 @@ def tokens_about(caption: str) -> int:
 
 
 def _identical(source: Source, items: Sequence[Item]) -> Iterator[Remark]:
-    same: dict[str, list[str]] = defaultdict(list)
+    same: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if item.caption.strip():
-            same[item.caption].append(item.path.name)
-    groups = [names for names in same.values() if len(names) > 1]
+            same[item.caption].append(item)
+    groups = [group for group in same.values() if len(group) > 1]
     if groups:
         count = sum(map(len, groups))
         yield Remark(
@@ -64,12 +64,12 @@ def _identical(source: Source, items: Sequence[Item]) -> Iterator[Remark]:
             f"{count} captions say the same as another one",
             "what a caption does not tell apart goes into the trigger, or into every picture",
             f"Say what is different in each {source.noun}.",
-            tuple(" = ".join(names) for names in groups),
+            tuple(together([item.path for item in group]) for group in groups),
         )
 
 
 def _too_long(source: Source, items: Sequence[Item]) -> Iterator[Remark]:
-    long = [(tokens, item.path.name) for item in items if (tokens := tokens_about(item.caption)) > MOST_TOKENS]
+    long = [(tokens, item.path) for item in items if (tokens := tokens_about(item.caption)) > MOST_TOKENS]
     if long:
         yield Remark(
             "caption-long",
@@ -78,13 +78,13 @@ def _too_long(source: Source, items: Sequence[Item]) -> Iterator[Remark]:
             f"{counted(len(long), 'caption')} probably longer than the {MOST_TOKENS} tokens that are read",
             "the rest is cut off without a word (estimated at four letters a token)",
             "Shorten them; a few short sentences are enough.",
-            tuple(f"{name} (about {tokens} tokens)" for tokens, name in long),
+            tuple(named(path, f"about {tokens} tokens") for tokens, path in long),
         )
 
 
 def _not_first(source: Source, items: Sequence[Item], trigger: str) -> Iterator[Remark]:
     late = tuple(
-        item.path.name for item in items if trigger in item.caption and not item.caption.lstrip().startswith(trigger)
+        named(item.path) for item in items if trigger in item.caption and not item.caption.lstrip().startswith(trigger)
     )
     if late:
         yield Remark(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wan22lora.check.facts import ClipFacts, Looked
-from wan22lora.check.remark import Remark
+from wan22lora.check.remark import Remark, named
 from wan22lora.dataset.frames import TARGET_FPS, frame_limit
 from wan22lora.dataset.problems import counted
 from wan22lora.dataset.source import Source
@@ -27,7 +27,7 @@ def clip_remarks(looked: Looked) -> Iterator[Remark]:
             f"{counted(len(odd), 'clip')} not of 4 to 8 seconds",
             "the person article trains on clips of 4 to 8 seconds",
             "Cut long ones; short ones need fewer target frames.",
-            tuple(f"{each.item.path.name} ({seconds:.1f} s)" for each, seconds in odd),
+            tuple(named(each.item.path, f"{seconds:.1f} s") for each, seconds in odd),
         )
     yield from _unused(source, timed)
 
@@ -41,7 +41,7 @@ def _unused(source: Source, timed: list[tuple[ClipFacts, float]]) -> Iterator[Re
         rate = TARGET_FPS if source.source_fps is not None else each.item.fps
         used = limit / rate if rate else seconds
         if seconds > 2 * used:
-            unused.append(f"{each.item.path.name} ({used:.1f} of {seconds:.1f} s)")
+            unused.append(named(each.item.path, f"{used:.1f} of {seconds:.1f} s"))
     if unused:
         yield Remark(
             "clip-unused",

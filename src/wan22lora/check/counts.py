@@ -8,6 +8,7 @@ from wan22lora.check.remark import Remark
 from wan22lora.dataset.predict import bucket_loads
 from wan22lora.dataset.problems import counted
 from wan22lora.dataset.scan import Scan
+from wan22lora.errors import Named
 
 PICTURES, CLIPS = (10, 30), (12, 20)
 UNEVEN = 4.0
@@ -42,7 +43,7 @@ def balance_remarks(scans: Sequence[Scan]) -> Iterator[Remark]:
     total = sum(count for _, count in counts)
     if len(counts) < 2 or not all(count for _, count in counts):
         return
-    shares = tuple(f"{scan.source.place} ({count}, {count / total:.0%})" for scan, count in counts)
+    shares = tuple(Named(f"{scan.source.place} ({count}, {count / total:.0%})") for scan, count in counts)
     small, least = min(counts, key=lambda each: each[1])
     large, greatest = max(counts, key=lambda each: each[1])
     if least == greatest:
@@ -65,7 +66,7 @@ def batch_remarks(scan: Scan) -> Iterator[Remark]:
     """Buckets whose last batch is a smaller one."""
     size = scan.source.batch_size
     partial = tuple(
-        f"{'×'.join(map(str, load.bucket[:2]))} (last of {load.count % size})"
+        Named(f"{'×'.join(map(str, load.bucket[:2]))} (last of {load.count % size})")
         for load in bucket_loads(scan)
         if load.count % size
     )

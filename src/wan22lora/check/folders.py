@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wan22lora.check.numbering import mismatch
-from wan22lora.check.remark import Remark
+from wan22lora.check.remark import Remark, named
 from wan22lora.dataset.listing import media_among
 from wan22lora.dataset.problems import counted
 from wan22lora.dataset.source import Kind, Source
+from wan22lora.errors import Named
 
 KINDS: tuple[Kind, ...] = ("images", "videos")
 LEFTOVERS = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
@@ -54,11 +55,11 @@ def _names(folder: Path) -> list[str]:
 
 
 def folder_remarks(source: Source, listing: Listing) -> Iterator[Remark]:
-    where = str(source.place)
+    where, place = str(source.place), source.place
     seen = [name for name in listing.names if not name.startswith(".")]
     yield from _captions_of_nothing(source, where, seen)
     hidden = tuple(
-        name
+        named(place / name)
         for name in media_among(list(listing.names), source.kind)
         if name.startswith(".") and not name.startswith("._")
     )
@@ -72,7 +73,7 @@ def folder_remarks(source: Source, listing: Listing) -> Iterator[Remark]:
             "Rename what should train.",
             hidden,
         )
-    leftovers = tuple(name for name in listing.names if name in LEFTOVERS or name.startswith("._"))
+    leftovers = tuple(named(place / name) for name in listing.names if name in LEFTOVERS or name.startswith("._"))
     if leftovers:
         yield Remark(
             "leftovers",
@@ -91,7 +92,7 @@ def folder_remarks(source: Source, listing: Listing) -> Iterator[Remark]:
             f"{counted(sum(count for _, count in listing.inside), source.noun)} in subfolders not trained",
             "subfolders are not searched",
             "Move the files up, or list the folders as datasets of their own.",
-            tuple(f"{name} ({counted(count, source.noun)})" for name, count in listing.inside),
+            tuple(named(place / name, counted(count, source.noun)) for name, count in listing.inside),
         )
 
 
@@ -112,9 +113,10 @@ def _captions_of_nothing(source: Source, where: str, names: list[str]) -> Iterat
             f"{counted(len(alone), 'caption')} without a {source.noun} of the same name",
             f"a caption that no {source.noun} bears teaches nothing; perhaps one of them has a wrong name",
             f"Give caption and {source.noun} the same name, or delete the file.",
-            tuple(f"{stem}{extension}" for stem in alone),
+            tuple(named(source.place / f"{stem}{extension}") for stem in alone),
         )
         return
+    bearers = {os.path.splitext(name)[0]: source.place / name for name in media_among(names, source.kind)}  # noqa: PTH122
     by = f"shifted by {abs(found.shift)}" if found.shift else "written in another way"
     paired = len(captions) - len(alone)
     wrong = (
@@ -131,5 +133,8 @@ def _captions_of_nothing(source: Source, where: str, names: list[str]) -> Iterat
         "chats that write captions often number the files otherwise (the WAN 2.1 article warns of it)",
         f"Look at two or three, then rename the {extension} files in this order: {shown}"
         f"{', …' if len(found.renames) > _SHOWN_RENAMES else ''}",
-        tuple(f"{old}{extension} → {new}{extension}" for old, new in found.renames),
+        tuple(
+            Named(f"{old}{extension} → {new}{extension}", (source.place / f"{old}{extension}", bearers[new]))
+            for old, new in found.renames
+        ),
     )

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wan22lora.check.duplicates import groups_of_alike
 from wan22lora.check.facts import Looked, PictureFacts
-from wan22lora.check.remark import Remark
+from wan22lora.check.remark import Remark, named, together
 from wan22lora.dataset.buckets import Size, bucket_for
 from wan22lora.dataset.problems import counted
 from wan22lora.dataset.source import Item, Source
+from wan22lora.errors import Named
+from wan22lora.kinds import FindingKind
 
 ENLARGED = 1.25
 """From here on each side is made longer by a quarter and more."""
@@ -29,13 +31,13 @@ def picture_remarks(looked: Looked) -> Iterator[Remark]:
 
 def _what_they_are(source: Source, pictures: Sequence[PictureFacts]) -> Iterator[Remark]:
     where = str(source.place)
-    broken = [f"{each.item.path.name} ({each.broken})" for each in pictures if each.broken]
+    broken = [named(each.item.path, each.broken) for each in pictures if each.broken]
     if broken:
         message = f"{counted(len(broken), 'picture')} cannot be decoded"
         yield Remark(
             "broken", "error", where, message, "musubi-tuner stops while caching", "Replace them.", tuple(broken)
         )
-    rules: list[tuple[str, Callable[[PictureFacts], bool], str, str, str]] = [
+    rules: list[tuple[FindingKind, Callable[[PictureFacts], bool], str, str, str]] = [
         (
             "animated",
             lambda each: each.animated,
@@ -59,33 +61,34 @@ def _what_they_are(source: Source, pictures: Sequence[PictureFacts]) -> Iterator
         ),
     ]
     for kind, is_it, what, why, fix in rules:
-        names = tuple(each.item.path.name for each in pictures if is_it(each))
+        names = tuple(named(each.item.path) for each in pictures if is_it(each))
         if names:
             yield Remark(kind, "warning", where, f"{_are(len(names), 'picture')} {what}", why, fix, names)
 
 
 def fit_remarks(source: Source, items: Iterable[Item]) -> Iterator[Remark]:
     """How pictures or clips fit their buckets."""
-    large: list[tuple[float, str]] = []
-    cut: list[tuple[float, str]] = []
+    large: list[tuple[float, Named]] = []
+    cut: list[tuple[float, Named]] = []
     for item in items:
         scale, lost = fit(item.size, bucket_for(item.size, source))
         if scale >= ENLARGED:
-            large.append((scale, f"{item.path.name} ({_shape(item.size)}, {scale:.1f}×)"))
+            large.append((scale, named(item.path, f"{_shape(item.size)}, {scale:.1f}×")))
         if lost >= CUT:
-            cut.append((lost, f"{item.path.name} ({_shape(item.size)}, {lost:.0%})"))
+            cut.append((lost, named(item.path, f"{_shape(item.size)}, {lost:.0%}")))
     if large:
+        worst = max(scale for scale, _ in large)
         yield Remark(
             "enlarged",
             "warning",
             str(source.place),
-            f"{_are(len(large), source.noun)} too small for {_shape(source.resolution)}, by up to {max(large)[0]:.1f}×",
+            f"{_are(len(large), source.noun)} too small for {_shape(source.resolution)}, by up to {worst:.1f}×",
             "they are enlarged, and the LoRA learns their blur",
             "Use larger originals, or a smaller `data.resolution`.",
             _worst_first(large),
         )
     if cut:
-        ending = f"{_lose(len(cut), source.noun)} a part to the bucket, up to {max(cut)[0]:.0%}"
+        ending = f"{_lose(len(cut), source.noun)} a part to the bucket, up to {max(lost for lost, _ in cut):.0%}"
         why = "what hangs over the nearest bucket is cut off, half on each side"
         if source.bucket or source.kind == "videos":
             why += "; buckets reach from 1:4 to 4:1"
@@ -110,7 +113,7 @@ def duplicate_remarks(looked: Sequence[Looked]) -> Iterator[Remark]:
     groups = groups_of_alike([facts.look for _, facts in pictures])
     if groups:
         where = str(pictures[groups[0][0]][0].place)
-        same = tuple(" = ".join(pictures[index][1].item.path.name for index in group) for group in groups)
+        same = tuple(together([pictures[index][1].item.path for index in group]) for group in groups)
         count = sum(len(group) for group in groups)
         yield Remark(
             "alike",
@@ -123,7 +126,7 @@ def duplicate_remarks(looked: Sequence[Looked]) -> Iterator[Remark]:
         )
 
 
-def _worst_first(found: list[tuple[float, str]]) -> tuple[str, ...]:
+def _worst_first(found: list[tuple[float, Named]]) -> tuple[Named, ...]:
     return tuple(name for _, name in sorted(found, key=lambda each: -each[0]))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from wan22lora.errors import Finding
+from wan22lora.dataset.problems import listed
+from wan22lora.errors import Finding, Named
+from wan22lora.kinds import FindingKind
 
 Level = Literal["error", "warning", "note"]
 ORDER: tuple[Level, ...] = ("error", "warning", "note")
@@ -16,8 +19,7 @@ ORDER: tuple[Level, ...] = ("error", "warning", "note")
 class Remark:
     """What was found, in which files, why it matters, and what to do about it."""
 
-    kind: str
-    """Stable, for programs: `transparent`."""
+    kind: FindingKind
     level: Level
     """An error stops `train` or makes musubi-tuner stop; a warning does neither; a note is advice."""
     where: str
@@ -25,13 +27,33 @@ class Remark:
     message: str
     why: str = ""
     fix: str = ""
-    files: tuple[str, ...] = ()
-    """All files that it is about, perhaps each with a word in brackets."""
+    about: tuple[Named, ...] = ()
+    """All files that it is about."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Their names, perhaps each with a word in brackets."""
+        return tuple(each.text for each in self.about)
+
+
+def named(path: Path, words: str = "") -> Named:
+    """A file by its name, perhaps with a word in brackets."""
+    return Named(f"{path.name} ({words})" if words else path.name, (path,))
+
+
+def together(paths: Sequence[Path]) -> Named:
+    """Files that are, or say, the same."""
+    return Named(" = ".join(path.name for path in paths), tuple(paths))
 
 
 def from_finding(finding: Finding) -> Remark:
-    """What `train` says too; the files that it is about are named in the message."""
-    return Remark("said-by-train", finding.level, finding.where, finding.message, fix=finding.fix)
+    """What `train` says too; what it says of run.yaml has no kind of its own."""
+    message = finding.message
+    if finding.about:  # named once more, and all of them, wherever a remark is shown
+        message = message.replace(f": {listed([each.text for each in finding.about])}", "", 1)
+    return Remark(
+        finding.kind or "said-by-train", finding.level, finding.where, message, fix=finding.fix, about=finding.about
+    )
 
 
 def worst_first(remarks: Iterable[Remark]) -> tuple[Remark, ...]:

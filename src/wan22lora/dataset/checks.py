@@ -12,7 +12,8 @@ from wan22lora.dataset.frames import TARGET_FPS
 from wan22lora.dataset.latents import latents_of, text_file
 from wan22lora.dataset.problems import Problems, counted, listed
 from wan22lora.dataset.source import Item, Source
-from wan22lora.errors import Finding
+from wan22lora.errors import Finding, Named
+from wan22lora.kinds import FindingKind
 
 LONGEST_NAME = 255
 """Bytes of a file's name, on Linux's and macOS's file systems and, in other units, on Windows."""
@@ -49,13 +50,13 @@ def _check_cache(source: Source) -> list[Finding]:
     if special:
         message = f"the trainer would find no cache file in a folder with {' '.join(special)} in its path"
         fix = "Choose or rename the folder so that its path has none of [ ] * ?"
-        findings.append(Finding(cache, message, fix))
+        findings.append(Finding(cache, message, fix, kind="cache-glob"))
     if source.directory is not None and os.path.realpath(cache) == os.path.realpath(source.directory):
         message = (
             f"the cache folder is the {source.noun}s' own folder, where caching deletes every"
             " *_wan.safetensors and *_wan_te.safetensors that it did not make, LoRAs too"
         )
-        findings.append(Finding(cache, message, "Give the cache a folder of its own."))
+        findings.append(Finding(cache, message, "Give the cache a folder of its own.", kind="cache-in-dataset"))
     return findings
 
 
@@ -64,30 +65,34 @@ def _check_resolution(source: Source) -> list[Finding]:
     where = str(source.place)
     if not has_buckets(source):
         message = f"at {width}x{height} musubi-tuner divides by zero while it lists its buckets"
-        return [Finding(where, message, "Use at least 32x32 pixels; Wan is made for 480p to 720p.")]
+        fix = "Use at least 32x32 pixels; Wan is made for 480p to 720p."
+        return [Finding(where, message, fix, kind="resolution-small")]
     if not source.bucket and source.kind == "images" and (width % STEP or height % STEP):
         message = f"without buckets every picture becomes {width}x{height}, which Wan cannot divide into patches"
-        return [Finding(where, message, f"Use multiples of {STEP} pixels, or turn buckets on.")]
+        fix = f"Use multiples of {STEP} pixels, or turn buckets on."
+        return [Finding(where, message, fix, kind="resolution-patches")]
     return []
 
 
 def _check_stems(source: Source, items: Sequence[Item]) -> list[Finding]:
-    same: dict[str, list[str]] = defaultdict(list)
+    same: dict[str, list[Item]] = defaultdict(list)
     dotted = Problems(source.place, source.noun)
     for item in items:
         if any(len(os.fsencode(file)) > LONGEST_NAME for file in _cache_files(item, source)):
             what = f"with a name too long for its cache files, which may have {LONGEST_NAME} bytes"
-            dotted.add(what, item.path.name, fix="Shorten them.")
-        same[item.stem].append(item.path.name if source.directory else str(item.path))
+            dotted.add("name-long", what, item.path.name, item.path, fix="Shorten them.")
+        same[item.stem].append(item)
         if item.stem.startswith("."):
             what = "with a name that starts with a dot, whose cache files the trainer does not see"
-            dotted.add(what, item.path.name, fix="Rename them.")
+            dotted.add("name-hidden", what, item.path.name, item.path, fix="Rename them.")
     shared = Problems(source.place, "name")
-    for names in same.values():
-        if len(names) > 1:
+    for together in same.values():
+        if len(together) > 1:
             what = f"borne by more than one {source.noun}, whose cache files overwrite one another"
             fix = "Give each its own name, also apart from folder and extension."
-            shared.add(what, " = ".join(names), fix=fix)
+            paths = [item.path for item in together]
+            names = [path.name if source.directory else str(path) for path in paths]
+            shared.add("name-shared", what, " = ".join(names), *paths, fix=fix)
     return dotted.findings() + shared.findings()
 
 
@@ -101,7 +106,8 @@ def _check_buckets(source: Source, items: Sequence[Item]) -> list[Finding]:
         if min(bucket_for(item.size, source)) < STEP:
             what = f"under the {STEP} pixels of the smallest bucket, at which musubi-tuner stops while caching"
             fix = "Remove them, or turn `bucket_no_upscale` off."
-            problems.add(what, f"{item.path.name} ({item.size[0]}x{item.size[1]})", fix=fix)
+            name = f"{item.path.name} ({item.size[0]}x{item.size[1]})"
+            problems.add("bucket-small", what, name, item.path, fix=fix)
     return problems.findings()
 
 
@@ -114,12 +120,15 @@ def _check_lengths(source: Source, items: Sequence[Item]) -> list[Finding]:
     what = f"shorter{rate} than the smallest target of {min(source.frames)} frames, left out without a word"
     fits = f"{_target_within(min(lengths))} target frames fit all of them, {_target_within(max(lengths))} the longest"
     fix = f"{fits}; frame extraction `full` takes any length."
-    names = [f"{item.path.name} ({counted(length, 'frame')})" for item, length in zip(lost, lengths, strict=True)]
-    message = f"{counted(len(lost), 'clip')} {what}: {listed(names)}"
-    findings = [Finding(str(source.place), message, fix, "warning")]
+    about = tuple(
+        Named(f"{item.path.name} ({counted(length, 'frame')})", (item.path,))
+        for item, length in zip(lost, lengths, strict=True)
+    )
+    message = f"{counted(len(lost), 'clip')} {what}: {listed([each.text for each in about])}"
+    findings = [Finding(str(source.place), message, fix, "warning", "clip-short", about)]
     if len(lost) == len(items):
         message = "no clip of this dataset is long enough to train on; musubi-tuner would cache nothing"
-        findings.append(Finding(str(source.place), message, fix))
+        findings.append(Finding(str(source.place), message, fix, kind="clips-too-short"))
     return findings
 
 
@@ -133,13 +142,14 @@ def _check_rates(source: Source, items: Sequence[Item]) -> list[Finding]:
     for item in items:
         if item.fps is None or abs(item.fps - assumed) <= SAME_RATE * assumed:
             continue
+        kind: FindingKind = "clip-rate" if source.source_fps is None else "clip-rate-other"
         if source.source_fps is None:
             what = f"not at {TARGET_FPS:g} frames per second, used frame by frame because source_fps is not set"
             fix = "Set source_fps to the clips' own rate; otherwise Wan learns slowed or hurried motion."
         else:
             what = f"with another frame rate than the source_fps of {source.source_fps:g}"
             fix = "Put clips of different frame rates into datasets of their own, or convert them."
-        problems.add(what, f"{item.path.name} ({item.fps:.4g} fps)", fix=fix, level="warning")
+        problems.add(kind, what, f"{item.path.name} ({item.fps:.4g} fps)", item.path, fix=fix, level="warning")
     findings = problems.findings()
     if items and assumed < TARGET_FPS * (1 - SAME_RATE):
         message = (
@@ -147,7 +157,7 @@ def _check_rates(source: Source, items: Sequence[Item]) -> list[Finding]:
             f" {TARGET_FPS:g}, and extraction `head` finds fewer frames than it asks for"
         )
         fix = f"Convert the clips to {TARGET_FPS:g} frames per second."
-        findings.append(Finding(str(source.place), message, fix, "warning"))
+        findings.append(Finding(str(source.place), message, fix, "warning", "clip-slow"))
     return findings
 
 
@@ -164,4 +174,5 @@ def _check_shapes(source: Source, items: Sequence[Item]) -> list[Finding]:
         "without buckets, clips of different shapes come into one batch, and the training stops with"
         " `stack expects each tensor to be equal size`; caching sorts clips into buckets all the same"
     )
-    return [Finding(str(source.place), message, "Turn buckets on, or set the batch size to 1.")]
+    fix = "Turn buckets on, or set the batch size to 1."
+    return [Finding(str(source.place), message, fix, kind="clip-shapes")]

@@ -30,12 +30,13 @@ def is_text(value: str) -> bool:
     return True
 
 
-def check_caption(caption: str, name: str, problems: Problems) -> None:
+def check_caption(caption: str, name: str, path: Path, problems: Problems) -> None:
     """Warn of captions that musubi-tuner accepts and a person hardly means."""
     if caption.startswith(BYTE_ORDER_MARK):
         what = "with a byte order mark, which becomes part of the caption"
-        problems.add(what, name, fix="Save the caption as UTF-8 without BOM.", level="warning")
+        fix = "Save the caption as UTF-8 without BOM."
+        problems.add("caption-bom", what, name, path, fix=fix, level="warning")
     if not caption.strip(BYTE_ORDER_MARK).strip():
         what = "with an empty caption"
         fix = "Say what is to be seen, or at least write the trigger word."
-        problems.add(what, name, fix=fix, level="warning")
+        problems.add("caption-empty", what, name, path, fix=fix, level="warning")

@@ -13,7 +13,7 @@ from wan22lora.dataset.latents import stem_of
 from wan22lora.dataset.listing import extensions_of, media_among, names_in, overlooked_among
 from wan22lora.dataset.problems import Problems, counted, listed
 from wan22lora.dataset.source import Kind, Source
-from wan22lora.errors import Finding
+from wan22lora.errors import Finding, Named
 
 
 def entries_in_folder(source: Source, folder: Path) -> tuple[list[Entry], list[Finding]]:
@@ -32,7 +32,7 @@ def entries_in_folder(source: Source, folder: Path) -> tuple[list[Entry], list[F
     for name in media:
         if not is_text(name):
             what = "with a name that is not UTF-8, which no cache file can bear"
-            problems.add(what, name, fix="Rename them.")
+            problems.add("name-not-text", what, name, folder / name, fix="Rename them.")
             continue
         caption = _caption(source, folder / name, captioned, problems)
         if caption is not None:
@@ -45,23 +45,23 @@ def _caption(source: Source, path: Path, captioned: set[str], problems: Problems
     # v0.3.4 passes only pictures whose stem some caption file has, so never with an extension like `.en.txt`.
     filtered = source.kind == "images" and stem_of(path.name) not in captioned
     if filtered or not os.path.isfile(file):  # noqa: PTH113 - is_file raises where a folder is closed
-        _complain_of_missing(source, path.name, problems)
+        _complain_of_missing(source, path, problems)
         return None
     try:
         caption = file.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:
         what = "with a caption that is not UTF-8: musubi-tuner stops while caching"
-        problems.add(what, path.name, fix="Save the captions as UTF-8.")
+        problems.add("caption-not-utf8", what, path.name, path, fix="Save the captions as UTF-8.")
         return None
     except OSError as problem:
         what = f"with a caption that cannot be read ({problem.strerror}): musubi-tuner stops while caching"
-        problems.add(what, path.name, fix="Make the captions readable.")
+        problems.add("caption-unreadable", what, path.name, path, fix="Make the captions readable.")
         return None
-    check_caption(caption, path.name, problems)
+    check_caption(caption, path.name, path, problems)
     return caption
 
 
-def _complain_of_missing(source: Source, name: str, problems: Problems) -> None:
+def _complain_of_missing(source: Source, path: Path, problems: Problems) -> None:
     what = "without a caption, at which musubi-tuner stops while caching"
     if source.kind == "images":
         what = (
@@ -69,18 +69,20 @@ def _complain_of_missing(source: Source, name: str, problems: Problems) -> None:
             " and its older revision d0a1930 stops at"
         )
     file = f"{source.caption_extension} file of the same name"
-    problems.add(what, name, fix=f"Write each caption into a {file}, or move the {source.noun} away.")
+    fix = f"Write each caption into a {file}, or move the {source.noun} away."
+    problems.add("caption-missing", what, path.name, path, fix=fix)
 
 
 def _no_folder(source: Source, folder: Path, problem: OSError) -> Finding:
     would = f"musubi-tuner would find 0 {source.noun}s and report success"
     if isinstance(problem, FileNotFoundError):
-        return Finding(str(folder), f"the folder does not exist; {would}", "Correct the path in run.yaml.")
+        message = f"the folder does not exist; {would}"
+        return Finding(str(folder), message, "Correct the path in run.yaml.", kind="folder-missing")
     if isinstance(problem, NotADirectoryError):
         fix = "Give the folder that holds the files; a JSONL file is listed as `jsonl`."
-        return Finding(str(folder), f"this is a file, not a folder; {would}", fix)
+        return Finding(str(folder), f"this is a file, not a folder; {would}", fix, kind="folder-is-file")
     message = f"the folder cannot be read ({problem.strerror}); {would}"
-    return Finding(str(folder), message, "Change its permissions.")
+    return Finding(str(folder), message, "Change its permissions.", kind="folder-unreadable")
 
 
 def _overlooked(source: Source, folder: Path, names: list[str]) -> list[Finding]:
@@ -89,12 +91,13 @@ def _overlooked(source: Source, folder: Path, names: list[str]) -> list[Finding]
         return []
     message = f"{counted(len(overlooked), 'file')} that musubi-tuner does not look for: {listed(overlooked)}"
     fix = f"Convert or rename what should train to one of {extensions_of(source.kind)}."
-    return [Finding(str(folder), message, fix, "warning")]
+    about = tuple(Named(name, (folder / name,)) for name in overlooked)
+    return [Finding(str(folder), message, fix, "warning", "overlooked", about)]
 
 
 def _nothing_found(source: Source, folder: Path, names: list[str]) -> Finding:
     message = f"no {source.noun}s in this folder; musubi-tuner would cache nothing and report success"
-    return Finding(str(folder), message, _where_they_may_be(source, folder, names))
+    return Finding(str(folder), message, _where_they_may_be(source, folder, names), kind="folder-empty")
 
 
 def _where_they_may_be(source: Source, folder: Path, names: list[str]) -> str:

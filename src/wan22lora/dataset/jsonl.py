@@ -24,13 +24,14 @@ def entries_in_jsonl(source: Source, file: Path) -> tuple[list[Entry], list[Find
         text = file.read_bytes().decode("utf-8")
     except UnicodeDecodeError as problem:
         before = problem.object[: problem.start].count(b"\n")
-        return [], [Finding(f"{file}:{before + 1}", "this line is not UTF-8", "Save the file as UTF-8.")]
+        where, fix = f"{file}:{before + 1}", "Save the file as UTF-8."
+        return [], [Finding(where, "this line is not UTF-8", fix, kind="jsonl-not-utf8")]
     except OSError as problem:
         message = f"the JSONL file cannot be read ({problem.strerror})"
-        return [], [Finding(str(file), message, "Correct the path in run.yaml.")]
+        return [], [Finding(str(file), message, "Correct the path in run.yaml.", kind="jsonl-unreadable")]
     if not text:
         message = "the JSONL file is empty; musubi-tuner would cache nothing and report success"
-        return [], [Finding(str(file), message, _form(source))]
+        return [], [Finding(str(file), message, _form(source), kind="jsonl-empty")]
     lines = Problems(file, "line", numbered=True)
     problems = Problems(file, source.noun)
     entries = []
@@ -52,26 +53,28 @@ def _key(source: Source) -> str:
 
 def _path_and_caption(source: Source, line: str, number: str, lines: Problems) -> tuple[str, str] | None:
     if not line.strip():
-        lines.add("without content, at which musubi-tuner stops", number, fix="Delete empty lines.")
+        lines.add("jsonl-line", "without content, at which musubi-tuner stops", number, fix="Delete empty lines.")
         return None
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as problem:
         if line.startswith(BYTE_ORDER_MARK):
             fix = "Save the file as UTF-8 without BOM."
-            lines.add("with a byte order mark, at which musubi-tuner stops", number, fix=fix)
+            lines.add("jsonl-line", "with a byte order mark, at which musubi-tuner stops", number, fix=fix)
         else:
             detail = problem.msg if isinstance(problem, json.JSONDecodeError) else str(problem)
-            lines.add(f"that musubi-tuner cannot read as JSON ({detail})", number, fix=_form(source))
+            lines.add("jsonl-line", f"that musubi-tuner cannot read as JSON ({detail})", number, fix=_form(source))
         return None
     if not isinstance(data, dict):
-        lines.add("without a JSON object, at which musubi-tuner stops", number, fix=_form(source))
+        lines.add("jsonl-line", "without a JSON object, at which musubi-tuner stops", number, fix=_form(source))
         return None
     path = data.get(_key(source), data.get("image_path_0") if source.kind == "images" else None)
     caption = data.get("caption")
     for key, value in ((_key(source), path), ("caption", caption)):
         if not isinstance(value, str) or (key != "caption" and not value):
-            lines.add(f"without a text under `{key}`, at which musubi-tuner stops", number, fix=_form(source))
+            lines.add(
+                "jsonl-line", f"without a text under `{key}`, at which musubi-tuner stops", number, fix=_form(source)
+            )
     return (path, caption) if path and isinstance(path, str) and isinstance(caption, str) else None
 
 
@@ -79,18 +82,18 @@ def _entry(source: Source, path: str, caption: str, number: int, problems: Probl
     name = f"line {number} {path}"
     if not (is_text(path) and is_text(caption)):
         what = "with half a character in its path or caption, such as a lone \\ud83d, which cannot be encoded"
-        problems.add(what, name, fix="Write the whole character.")
+        problems.add("jsonl-half-character", what, name, fix="Write the whole character.")
         return None
     full = source.place.parent / path
     exists = os.path.exists(full)  # noqa: PTH110 - Path.exists raises for a caption in the path's place
     if not Path(path).is_absolute():
         what = "with a relative path, which musubi-tuner starts from the folder it runs in, not from this file"
         fix = f"Write full paths, without `~`; this file lies in {source.place.parent}."
-        problems.add(what, name, fix=fix)
+        problems.add("jsonl-relative", what, name, full, fix=fix)
     elif not exists:
         what = "without a file, at which musubi-tuner stops while caching"
-        problems.add(what, name, fix="Correct the paths.")
+        problems.add("jsonl-missing", what, name, full, fix="Correct the paths.")
     if not exists:
         return None
-    check_caption(caption, name, problems)
+    check_caption(caption, name, full, problems)
     return Entry(full, stem_of(path), caption, name)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from wan22lora.errors import Finding
+from wan22lora.errors import Finding, Named
+from wan22lora.kinds import FindingKind
 
 SHOWN = 5
 """Names that a finding about many files lists."""
@@ -35,19 +36,21 @@ class Problems:
     noun: str
     numbered: bool = False
     """True when the names are line numbers: then the place is given with the first of them."""
-    _kinds: dict[tuple[str, str, Level], list[str]] = field(default_factory=dict)
+    _kinds: dict[tuple[FindingKind, str, str, Level], list[Named]] = field(default_factory=dict)
 
-    def add(self, what: str, name: str, *, fix: str, level: Level = "error") -> None:
+    def add(self, kind: FindingKind, what: str, name: str, *paths: Path, fix: str, level: Level = "error") -> None:
         """One more file of a kind; `what` follows `3 pictures` or `1 picture` and has no full stop."""
-        self._kinds.setdefault((what, fix, level), []).append(name)
+        self._kinds.setdefault((kind, what, fix, level), []).append(Named(name, paths))
 
     def findings(self) -> list[Finding]:
         return [
             Finding(
-                f"{self.place}:{names[0]}" if self.numbered else str(self.place),
-                f"{counted(len(names), self.noun)} {what}: {listed(names)}",
+                f"{self.place}:{about[0].text}" if self.numbered else str(self.place),
+                f"{counted(len(about), self.noun)} {what}: {listed([each.text for each in about])}",
                 fix,
                 level,
+                kind,
+                tuple(about),
             )
-            for (what, fix, level), names in self._kinds.items()
+            for (kind, what, fix, level), about in self._kinds.items()
         ]

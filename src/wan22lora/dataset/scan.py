@@ -69,15 +69,17 @@ def _item(source: Source, entry: Entry, problems: Problems) -> Item | None:
             size, frames, fps, turned = picture.size, None, None, picture.turned
             if picture.deep_grey:
                 what = "in grey of 16 bits, which musubi-tuner turns into white"
-                problems.add(what, entry.name, fix="Save them with 8 bits.")
+                problems.add("deep-grey", what, entry.name, entry.path, fix="Save them with 8 bits.")
         else:
             clip = read_clip(entry.path, frames_to_read(source))
             size, frames, fps, turned = clip.size, frames_left(clip.frames, source), clip.fps, clip.turned
     except UnreadableError as problem:
         what = "that cannot be read, at which musubi-tuner stops while caching"
-        problems.add(what, f"{entry.name} ({problem})", fix="Replace or remove them.")
+        fix = "Replace or remove them."
+        problems.add("unreadable", what, f"{entry.name} ({problem})", entry.path, fix=fix)
         return None
     if turned:
         what = "with a rotation tag, which musubi-tuner ignores: they train lying on their side or mirrored"
-        problems.add(what, entry.name, fix="Turn the pixels themselves and drop the tag.", level="warning")
+        fix = "Turn the pixels themselves and drop the tag."
+        problems.add("rotated", what, entry.name, entry.path, fix=fix, level="warning")
     return Item(entry.path, entry.stem, entry.caption, size, frames, fps)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from wan22lora.dataset.problems import listed
 from wan22lora.dataset.scan import Scan
 from wan22lora.dataset.source import Item, Source
-from wan22lora.errors import Finding
+from wan22lora.errors import Finding, Named
 from wan22lora.plan.class_captions import class_of
 from wan22lora.plan.held_out import hold_out_findings
 from wan22lora.spec.resolved import Spec
@@ -30,6 +30,7 @@ def disagreements(spec: Spec, scans: Sequence[Scan]) -> Iterator[Finding]:
                     str(scan.source.place),
                     f"the clips have different frame rates ({shown}), and musubi converts all of a dataset from one",
                     "put them into a dataset for each rate, or set data.source_fps",
+                    kind="clip-rates",
                 )
     if spec.validation is not None:
         yield from hold_out_findings(spec.validation.hold_out, scans, f"{spec.where('validation')}.hold_out")
@@ -44,6 +45,7 @@ def _without_trigger(spec: Spec, scan: Scan, trigger: str) -> Iterator[Finding]:
         return
     message = f"{len(without)} of {len(scan.items)} captions lack the trigger `{trigger}`"
     message += f": {listed([item.path.name for item in without])}"
+    about = tuple(Named(item.path.name, (item.path,)) for item in without)
     place = scan.source.place
     classes = list(dict.fromkeys(class_ for expert in spec.experts if (class_ := class_of(expert)) is not None))
     if classes:
@@ -51,10 +53,12 @@ def _without_trigger(spec: Spec, scan: Scan, trigger: str) -> Iterator[Finding]:
             str(_caption_file(without[0], scan.source) if len(without) == 1 else place),
             f"{message}; to preserve `{'`, `'.join(classes)}` it is replaced in every caption",
             "write it into them, or set `preservation: null`",
+            kind="trigger-missing",
+            about=about,
         )
     else:
         fix = "write it into them, or remove `trigger:` from run.yaml"
-        yield Finding(str(place), message, fix, level="warning")
+        yield Finding(str(place), message, fix, "warning", "trigger-missing", about)
 
 
 def _caption_file(item: Item, source: Source) -> str:

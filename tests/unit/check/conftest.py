@@ -54,7 +54,7 @@ def said() -> Said:
 
     def make(*sources: Source, trigger: str | None = None) -> dict[str, Remark]:
         remarks = examine([scan(source) for source in sources], (), trigger=trigger, trigger_at="run.yaml:4:1 trigger")
-        by_kind = {remark.kind: remark for remark in remarks}
+        by_kind: dict[str, Remark] = {remark.kind: remark for remark in remarks}
         assert len(by_kind) == len(remarks)
         return by_kind
 

@@ -7,15 +7,26 @@ import json
 from wan22lora.check.forecast import Disk, Forecast, Training
 from wan22lora.check.remark import Remark, worst_first
 from wan22lora.cli.show_check import all_well, as_json, as_text
+from wan22lora.errors import Named
 
 REMARKS = worst_first(
     [
         Remark("count", "note", "pictures", "3 pictures", "the article trains on 18", "Add some."),
         Remark(
-            "alike", "warning", "pictures", "2 pictures look alike", "it matters " * 12, "Keep one.", ("a.png = b.png",)
+            "alike",
+            "warning",
+            "pictures",
+            "2 pictures look alike",
+            "it matters " * 12,
+            "Keep one.",
+            (Named("a.png = b.png"),),
         ),
         Remark(
-            "broken", "error", "pictures", "7 pictures cannot be decoded", files=tuple(f"{n}.png" for n in range(7))
+            "broken",
+            "error",
+            "pictures",
+            "7 pictures cannot be decoded",
+            about=tuple(Named(f"{n}.png") for n in range(7)),
         ),
     ]
 )
@@ -49,7 +60,7 @@ def test_the_json_names_every_file() -> None:
 
 def test_a_name_that_is_no_text_can_be_printed() -> None:
     name = "caf\udce9.png"
-    odd = Remark("alike", "warning", name, name, name, name, (name,))
+    odd = Remark("alike", "warning", name, name, name, name, (Named(name),))
     assert as_text([odd], Forecast((), 0), None).encode().lower().count(b"caf\\udce9.png") == 5
     as_json([odd], Forecast((), 0), None).encode()
 
