@@ -11,7 +11,8 @@ from wan22lora.dataset.predict import BucketLoad, batches_per_epoch, bucket_load
 from wan22lora.dataset.scan import Scan
 from wan22lora.doctor.needs import LORA_NUMBERS, STATE_NUMBERS, run_folder_needs
 from wan22lora.doctor.run_facts import Run
-from wan22lora.plan.fast import MEASURED_RANK, budget_for, fast_peak_gib, largest
+from wan22lora.plan.fast import budget_for
+from wan22lora.plan.fast_memory import CONSTANTS, MEASURED_RANK, Kept, fast_peak_gib, largest
 from wan22lora.plan.memory import largest_batch, loading_gib, peak_gib, tokens
 from wan22lora.spec.fast import left_to_musubi
 from wan22lora.spec.resolved import Expert, Spec
@@ -94,7 +95,7 @@ def _training(run: Run, expert: Expert, scans: Sequence[Scan], batches: int) -> 
     if fast and known and not settings.blocks_to_swap:
         batch = largest(scans)
         share = budget_for(expert, batch, run.spec.usable_gib).share
-        peak = fast_peak_gib(batch, share, settings.rank or MEASURED_RANK)
+        peak = fast_peak_gib(CONSTANTS["fast"], batch, Kept(share), settings.rank or MEASURED_RANK)
     loading = loading_gib(run.spec, expert, run.weights)
     each = seconds_per_batch(
         expert,

@@ -33,7 +33,8 @@ from wan22lora.plan.caches import CacheState, Manifest, cache_state, latents_key
 from wan22lora.plan.class_captions import captions_file, class_captions, class_of
 from wan22lora.plan.contents import Contents
 from wan22lora.plan.continuation import Asked, Before, passed_over, turn_of
-from wan22lora.plan.fast import budget_for, fast_notes, largest
+from wan22lora.plan.fast import budget_for, fast_notes
+from wan22lora.plan.fast_memory import largest
 from wan22lora.plan.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from wan22lora.plan.learned import learned_from
 from wan22lora.plan.memory import memory_notes

@@ -1,7 +1,4 @@
-"""How much a training under `speed: fast` keeps for its backward pass, so that the GPU's memory suffices.
-
-Fitted to rows of docs/benchmarks.md, measured on an H200 at rank 16 with fp8_base and gradient checkpointing.
-"""
+"""How much a training under `speed: fast` keeps for its backward pass, so that the GPU's memory suffices."""
 
 from __future__ import annotations
 
@@ -9,33 +6,12 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from wan22lora.dataset.predict import bucket_loads
 from wan22lora.dataset.scan import Scan
 from wan22lora.errors import Finding
-from wan22lora.plan.memory import FILLED, largest_batch
+from wan22lora.plan.fast_memory import CONSTANTS, MEASURED_RANK, Batch, Kept, fast_peak_gib, keepable_gib, largest
+from wan22lora.plan.memory import FILLED
 from wan22lora.spec.fast import left_to_musubi
 from wan22lora.spec.resolved import Expert, Spec
-
-FIXED_GIB = 14.59
-"""Weights in 8 bits, LoRA, optimizer, and what does not grow with the picture."""
-TOKEN_GIB = 6.075e-4
-"""What a token of the batch takes with nothing kept but the blocks' inputs."""
-BLOCKS, CHANNELS, FFN_CHANNELS, WORDS = 40, 5120, 13824, 512
-"""Of a 14B expert (wan/configs/wan_t2v_A14B.py at v0.3.4); every caption is filled up to so many words."""
-MEASURED_RANK = 16
-LORA_NUMBERS, LORA_BYTES = 4_792_320, 16
-"""Of each rank: its numbers, and what one takes with its gradient and AdamW's two values."""
-LORA_MODULES = 400
-"""Each keeps its inner result, as many numbers for a token as its rank."""
-_GIB = 1024**3
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The largest that a training will see: tokens of all its items together, and the most items in one."""
-
-    tokens: int
-    items: int
 
 
 @dataclass(frozen=True)
@@ -45,25 +21,6 @@ class Budget:
     share: float
     why: str
     fix: str = ""
-
-
-def largest(scans: Iterable[Scan]) -> Batch:
-    scans = list(scans)
-    items = (min(scan.source.batch_size, load.count) for scan in scans for load in bucket_loads(scan))
-    return Batch(largest_batch(scans), max(items, default=0))
-
-
-def keepable_gib(batch: Batch) -> float:
-    """What keeping everything takes: the stages of trainer/fast/keeping.py in 16 bits, of all blocks."""
-    of_pictures = batch.tokens * (8 * CHANNELS + FFN_CHANNELS)
-    of_captions = batch.items * WORDS * 2 * CHANNELS
-    return BLOCKS * 2 * (of_pictures + of_captions) / _GIB
-
-
-def fast_peak_gib(batch: Batch, share: float, rank: int = MEASURED_RANK) -> float:
-    """Peak allocation under `speed: fast`, in GiB: 0 to 0.6 above every measured row; ranks above 16 are reckoned."""
-    further = max(0, rank - MEASURED_RANK) * (LORA_NUMBERS * LORA_BYTES + batch.tokens * LORA_MODULES * 2) / _GIB
-    return FIXED_GIB + TOKEN_GIB * batch.tokens + further + share * keepable_gib(batch)
 
 
 def budget_for(expert: Expert, batch: Batch, usable_gib: float | None) -> Budget:
@@ -85,7 +42,7 @@ def budget_for(expert: Expert, batch: Batch, usable_gib: float | None) -> Budget
     share = _share(batch, rank, usable_gib)
     if share is None:
         return Budget(0.0, f"keeps of each block its input alone: nothing more fits {usable_gib:g} GiB")
-    peak = fast_peak_gib(batch, share, rank)
+    peak = fast_peak_gib(CONSTANTS["fast"], batch, Kept(share), rank)
     return Budget(share, f"keeps {share:.0%} of what can be kept: {peak:.1f} of {usable_gib:g} GiB")
 
 
@@ -100,5 +57,5 @@ def fast_notes(spec: Spec, scans: Iterable[Scan]) -> Iterator[Finding]:
 
 def _share(batch: Batch, rank: int, usable_gib: float) -> float | None:
     """None where not even the blocks' inputs fit."""
-    left = FILLED * usable_gib - fast_peak_gib(batch, 0.0, rank)
+    left = FILLED * usable_gib - fast_peak_gib(CONSTANTS["fast"], batch, Kept(), rank)
     return None if left < 0 else min(1.0, math.floor(100 * left / keepable_gib(batch)) / 100)

@@ -1,0 +1,89 @@
+"""How much GPU memory a training takes where the trainer computes the blocks itself, by what it keeps of them.
+
+Constants are fitted to rows of docs/benchmarks.md, measured on an H200 at rank 16 with fp8_base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from wan22lora.dataset.predict import bucket_loads
+from wan22lora.dataset.scan import Scan
+from wan22lora.plan.memory import largest_batch
+
+BLOCKS, CHANNELS, FFN_CHANNELS, WORDS = 40, 5120, 13824, 512
+"""Of a 14B expert (wan/configs/wan_t2v_A14B.py at v0.3.4); every caption is filled up to so many words."""
+MEASURED_RANK = 16
+LORA_NUMBERS, LORA_BYTES = 4_792_320, 16
+"""Of each rank: its numbers, and what one takes with its gradient and AdamW's two values."""
+LORA_MODULES = 400
+"""Each keeps its inner result, as many numbers for a token as its rank."""
+_GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What one speed takes, in GiB."""
+
+    fixed: float
+    """Weights in 8 bits, LoRA, optimizer, and what does not grow with the picture."""
+    token: float
+    """What a token of the batch takes with nothing kept but the blocks' inputs."""
+    everything: float
+    """How many times `keepable_gib` it takes to keep all that the backward pass uses, without checkpointing."""
+    cast: float | None
+    """What the blocks' weights take more once they are cast for good; None where they are never cast."""
+    preservation: float
+    """What preservation takes more; its passes come one after the other."""
+
+
+CONSTANTS: Mapping[str, Constants] = {
+    "fast": Constants(fixed=14.59, token=6.075e-4, everything=1.75, cast=13.44, preservation=0.3),
+}
+"""By `speed`. Without checkpointing there is one row: of its 56.4 GiB, `cast` is reckoned (the blocks' weights are as
+large again as in 8 bits), and the rest gives `everything`."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The largest that a training will see: tokens of all its items together, and the most items in one."""
+
+    tokens: int
+    items: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is there for the backward pass beside the blocks' inputs."""
+
+    share: float = 0.0
+    """0 to 1, of what can be kept under checkpointing."""
+    everything: bool = False
+    """No checkpointing at all; then `share` does not matter."""
+    cast_once: bool = False
+    """The blocks' weights are cast for good."""
+
+
+def largest(scans: Iterable[Scan]) -> Batch:
+    scans = list(scans)
+    items = (min(scan.source.batch_size, load.count) for scan in scans for load in bucket_loads(scan))
+    return Batch(largest_batch(scans), max(items, default=0))
+
+
+def keepable_gib(batch: Batch) -> float:
+    """What keeping all that can be kept takes: the stages of trainer/fast/keeping.py in 16 bits, of all blocks."""
+    of_pictures = batch.tokens * (8 * CHANNELS + FFN_CHANNELS)
+    of_captions = batch.items * WORDS * 2 * CHANNELS
+    return BLOCKS * 2 * (of_pictures + of_captions) / _GIB
+
+
+def fast_peak_gib(
+    constants: Constants, batch: Batch, kept: Kept, rank: int = MEASURED_RANK, *, preserves: bool = False
+) -> float:
+    """Peak allocation, in GiB: 0 to 0.6 above every measured row; ranks above 16 are reckoned."""
+    further = max(0, rank - MEASURED_RANK) * (LORA_NUMBERS * LORA_BYTES + batch.tokens * LORA_MODULES * 2) / _GIB
+    least = constants.fixed + constants.token * batch.tokens + further
+    least += constants.preservation if preserves else 0.0
+    least += (constants.cast or 0.0) if kept.cast_once else 0.0
+    return least + (constants.everything if kept.everything else kept.share) * keepable_gib(batch)
