@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -110,9 +110,11 @@ def killed_after(count: int) -> Iterator[None]:
             raise Killed
         real(*names)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "replace", replace)
-        yield
+        with suppress(Killed):
+            yield
+            pytest.fail("nothing was killed")
 
 
 @pytest.mark.parametrize("renames", range(7))
