@@ -1,14 +1,17 @@
-"""Rules about clips beyond those of `train` (dataset/checks.py): how long they are, and how much of them is used."""
+"""Rules about clips beyond those of `train` (dataset/checks.py): how long they are, how much of them is used, and
+whether anything moves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from wan22lora.check.facts import ClipFacts, Looked
+from wan22lora.check.movement import Movement
 from wan22lora.check.remark import Remark, named
 from wan22lora.dataset.frames import TARGET_FPS, frame_limit
 from wan22lora.dataset.problems import counted
 from wan22lora.dataset.source import Source
+from wan22lora.kinds import FindingKind
 
 SHORTEST, LONGEST = 4.0, 8.0
 """Seconds of a clip, after the person article."""
@@ -30,6 +33,38 @@ def clip_remarks(looked: Looked) -> Iterator[Remark]:
             tuple(named(each.item.path, f"{seconds:.1f} s") for each, seconds in odd),
         )
     yield from _unused(source, timed)
+    yield from _nothing_moves(looked)
+
+
+def _nothing_moves(looked: Looked) -> Iterator[Remark]:
+    rules: list[tuple[FindingKind, Callable[[Movement], bool], str, str, str]] = [
+        (
+            "clip-blank",
+            lambda movement: movement.blank,
+            "black or of one colour",
+            "nothing is to be seen in what is trained of them, and the LoRA learns that",
+            "Remove them, or cut off what is blank.",
+        ),
+        (
+            "clip-begins-black",
+            lambda movement: movement.begins_black and not movement.blank,
+            "black at the beginning",
+            "the LoRA learns to begin with black; image-to-video takes the first frame for the picture",
+            "Cut off what is black.",
+        ),
+        (
+            "clip-still",
+            lambda movement: movement.still,
+            "without movement",
+            "a clip that stands still teaches to stand still",
+            "Train them as pictures, or remove them.",
+        ),
+    ]
+    for kind, is_it, what, why, fix in rules:
+        found = tuple(named(each.item.path) for each in looked.clips if each.movement and is_it(each.movement))
+        if found:
+            message = f"{counted(len(found), 'clip')} {what}"
+            yield Remark(kind, "warning", str(looked.scan.source.place), message, why, fix, found)
 
 
 def _unused(source: Source, timed: list[tuple[ClipFacts, float]]) -> Iterator[Remark]:

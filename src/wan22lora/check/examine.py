@@ -12,6 +12,7 @@ from wan22lora.check.facts import Looked, look_at
 from wan22lora.check.folders import folder_remarks, list_folder
 from wan22lora.check.pictures import duplicate_remarks, fit_remarks, picture_remarks
 from wan22lora.check.remark import Remark, from_finding, worst_first
+from wan22lora.check.wording import wording_remarks
 from wan22lora.dataset.listing import media_among, names_in
 from wan22lora.dataset.scan import Scan, clip_fps
 from wan22lora.dataset.source import Kind, Source
@@ -24,15 +25,25 @@ FOLDER_CLIPS, FOLDER_FRAMES = (480, 272), 61
 
 
 def examine(
-    scans: Sequence[Scan], findings: Iterable[Finding], *, trigger: str | None = None, trigger_at: str = ""
+    scans: Sequence[Scan],
+    findings: Iterable[Finding],
+    *,
+    trained: Sequence[Scan] | None = None,
+    trigger: str | None = None,
+    trigger_at: str = "",
 ) -> tuple[Remark, ...]:
-    """Everything there is to say, worst first. `findings` are what `train` says of the datasets."""
+    """Everything there is to say, worst first.
+
+    `findings` are what `train` says of the datasets, `trained` the datasets without what is held out.
+    """
     looked = look_at(scans)
-    return worst_first([*map(from_finding, findings), *_remarks(looked, trigger, trigger_at)])
+    by_rules = _remarks(looked, scans if trained is None else trained, trigger, trigger_at)
+    return worst_first([*map(from_finding, findings), *by_rules])
 
 
-def _remarks(looked: Sequence[Looked], trigger: str | None, trigger_at: str) -> Iterator[Remark]:
-    scans = [each.scan for each in looked]
+def _remarks(
+    looked: Sequence[Looked], trained: Sequence[Scan], trigger: str | None, trigger_at: str
+) -> Iterator[Remark]:
     for each in looked:
         source = each.scan.source
         yield from folder_remarks(source, list_folder(source))
@@ -42,11 +53,13 @@ def _remarks(looked: Sequence[Looked], trigger: str | None, trigger_at: str) -> 
             yield from fit_remarks(source, each.scan.items)
             yield from clip_remarks(each)
         yield from caption_remarks(each.scan, trigger)
-        yield from batch_remarks(each.scan)
+        yield from wording_remarks(each.scan, trigger)
+    for scan in trained:
+        yield from batch_remarks(scan)
     yield from duplicate_remarks(looked)
     yield from trigger_remarks(trigger_at, trigger)
-    yield from balance_remarks(scans)
-    yield from count_remarks(scans)
+    yield from balance_remarks(trained)
+    yield from count_remarks(trained)
 
 
 def sources_in(folder: Path) -> tuple[Source, ...]:

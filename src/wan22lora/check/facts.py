@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wan22lora.check.clip_frames import frames_of
 from wan22lora.check.duplicates import COLUMNS, ROWS, Look
+from wan22lora.check.movement import FRAMES, Movement, movement_in
 from wan22lora.dataset.clips import read_seconds
+from wan22lora.dataset.frames import frames_to_read
 from wan22lora.dataset.scan import Scan
-from wan22lora.dataset.source import Item
+from wan22lora.dataset.source import Item, Source
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 _MOST_THREADS = 8
 _FINE = 32
 """Pixels of a decoded JPEG, at least, for each side of one of the hash's places."""
+_CLIP_SIDE = 256
+"""Pixels of a clip's frames, of which averages are taken."""
 _MARGIN = 2
 """Of 255: what must be brighter, so that noise decides nothing."""
 
@@ -45,6 +50,8 @@ class ClipFacts:
     item: Item
     seconds: float | None
     """As the container states it; None where it does not, and for a folder of pictures."""
+    movement: Movement | None = None
+    """None where too few frames can be decoded."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,15 @@ def look_at(scans: Iterable[Scan]) -> tuple[Looked, ...]:
         return tuple(
             Looked(scan, pictures=tuple(threads.map(read_facts, scan.items)))
             if scan.source.kind == "images"
-            else Looked(scan, clips=tuple(ClipFacts(item, read_seconds(item.path)) for item in scan.items))
+            else Looked(scan, clips=tuple(read_clip_facts(item, scan.source) for item in scan.items))
             for scan in scans
         )
+
+
+def read_clip_facts(item: Item, source: Source) -> ClipFacts:
+    """What one clip is like, by a few frames of what is trained of it."""
+    frames = frames_of(item.path, FRAMES, _CLIP_SIDE, frames_to_read(source))
+    return ClipFacts(item, read_seconds(item.path), movement_in(frames))
 
 
 def read_facts(item: Item) -> PictureFacts:

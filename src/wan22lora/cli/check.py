@@ -73,7 +73,8 @@ def _of_run(file: Path, musubi: Path | None) -> tuple[tuple[Remark, ...], Foreca
         raise SpecError(f"{file} cannot be used", findings=run.problems)
     _say_that_it_takes_long(run.scans)
     findings = (*run.problems, *run.dataset_problems)
-    remarks = examine(run.scans, findings, trigger=spec.trigger, trigger_at=spec.where("trigger"))
+    trained = run.prepared.trained if run.prepared is not None else None
+    remarks = examine(run.scans, findings, trained=trained, trigger=spec.trigger, trigger_at=spec.where("trigger"))
     return worst_first([*remarks, *map(from_finding, run.notes)]), forecast_of_run(run)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from wan22lora.check.examine import examine
+from wan22lora.dataset.scan import scan
 from wan22lora.dataset.source import Source
 
 from .conftest import Said
@@ -47,3 +50,18 @@ def test_partial_batches_are_advice(picture: Callable[..., Path], images: Callab
         picture(f"{index}.png")
     assert said(images(batch_size=2))["partial-batch"].files == ("128×128 (last of 1)",)
     assert "partial-batch" not in said(images())
+
+
+def test_what_is_held_out_is_not_counted(
+    picture: Callable[..., Path], images: Callable[..., Source], folder: Path
+) -> None:
+    for index in range(10):
+        picture(f"large/{index}.png")
+        picture(f"small/{index}.png")
+    scans = [scan(images(directory=folder / name)) for name in ("large", "small")]
+    trained = [scans[0], replace(scans[1], items=scans[1].items[:5])]
+    assert "balance" not in {remark.kind for remark in examine(scans, ())}
+    by_kind = {remark.kind: remark for remark in examine(scans, (), trained=trained)}
+    assert "67% : 33%" in by_kind["balance"].message
+    kinds = {remark.kind for remark in examine(scans[:1], (), trained=[replace(scans[0], items=scans[0].items[:9])])}
+    assert "count" in kinds
