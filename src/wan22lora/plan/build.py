@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -134,7 +134,7 @@ class _Builder:
         caches = (latents, text)
         classes = {class_of(expert) for expert in self.spec.experts}  # mostly the same for both: not computed twice
         learned = {class_: learned_from(class_, self.trained, caches) for class_ in classes}
-        trainings = [self._train(expert, learned[class_of(expert)]) for expert in self.spec.experts]
+        trainings = _one_after_another(self._train(expert, learned[class_of(expert)]) for expert in self.spec.experts)
         if self.findings:
             raise SpecError(
                 f"{self.spec.file.name} cannot be used", findings=in_file_order(dict.fromkeys(self.findings))
@@ -238,6 +238,7 @@ class _Builder:
             argv=self.programs.cache(program, options),
             cwd=self.machine.musubi,
             env=self._environment(),
+            after=CACHE_STEPS[: CACHE_STEPS.index(step)],
             writes=tuple(state.expected),
             stale=state.outdated,
             fresh=not state.missing,
@@ -338,6 +339,14 @@ class _Builder:
 
     def _environment(self) -> dict[str, str]:
         return self.programs.environment(self.machine.gpu, self.machine.hub)
+
+
+def _one_after_another(trainings: Iterable[Step]) -> list[Step]:
+    """Each training after those before it: they share a GPU."""
+    chain: list[Step] = []
+    for training in trainings:
+        chain.append(replace(training, after=(*training.after, *(earlier.id for earlier in chain))))
+    return chain
 
 
 def _identity(weights: Weights, records: Iterable[Mapping[str, str]]) -> str:

@@ -46,7 +46,7 @@ class Step:
     env: Mapping[str, str]
     """Variables added to the caller's environment."""
     after: tuple[StepId, ...] = ()
-    """Steps that must have succeeded before this one starts."""
+    """Steps of the same plan that must have succeeded before this one starts."""
     writes: tuple[Path, ...] = ()
     """Files that must exist with a valid safetensors header once the step has exited with 0."""
     stale: tuple[Path, ...] = ()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
-from wan22lora.errors import Finding
+from wan22lora.errors import Failure, Finding, MachineError
 from wan22lora.files import written
 from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN
 from wan22lora.plan.model import Step
@@ -16,10 +19,10 @@ from wan22lora.run import alive, failures, wording
 from wan22lora.run.account import Account
 from wan22lora.run.display import Display
 from wan22lora.run.folder import RunFolder
-from wan22lora.run.ledger import Ledger
+from wan22lora.run.ledger import Event, Ledger
 from wan22lora.run.listener import Listener, Parse
 from wan22lora.run.pipes import Stream
-from wan22lora.run.process import ProcessResult, run_process
+from wan22lora.run.process import Child, ProcessResult
 from wan22lora.run.read_ahead import ReadAhead
 from wan22lora.run.stop import StopRequest
 
@@ -37,6 +40,8 @@ class Stage:
     display: Display
     stop: StopRequest
     clock: Callable[[], float]
+    hearers: dict[str, Callable[[Event], None]] = field(default_factory=dict)
+    """By the id of a step: who takes in what its program writes into the ledger itself."""
 
     def emit(self, event: str, **fields: object) -> None:
         """Write an event into the ledger and show it."""
@@ -44,60 +49,81 @@ class Stage:
             record = self.ledger.append(event, **fields)
         self.display.show(record)
 
+    def hear(self) -> None:
+        """Hand what the programs have written into the ledger to their steps' hearers."""
+        for event in self.ledger.news():
+            hearer = self.hearers.get(str(event.get("id")))
+            if hearer is not None:
+                hearer(event)
+
 
 class Attempt:
-    """One process of one step."""
+    """One process of one step; `advance`, called often, moves it on."""
 
-    def __init__(self, stage: Stage, step: Step, log: Path, parse: Parse, ahead: ReadAhead | None = None) -> None:
+    def __init__(
+        self, stage: Stage, step: Step, log: Path, parse: Parse, grace_seconds: float, ahead: ReadAhead | None = None
+    ) -> None:
+        self.step = step
         self._stage = stage
-        self._step = step
         self._log = log
         self._ahead = ahead
         self._listener = Listener(step, stage.emit, stage.clock, parse)
         self._account = Account(step)
-        self._grace_seconds = 0.0
-        self._pid: int | None = None
-        self._stopping_told = False
-
-    def run(self, grace_seconds: float) -> ProcessResult:
         self._grace_seconds = grace_seconds
-        with self._log.open("ab") as log:
+        self._child: Child | None = None
+        self._result: ProcessResult | None = None
+        self._stopping_told = False
+        self._file: BinaryIO | None = None
 
-            def on_chunk(stream: Stream, data: bytes) -> None:
-                with written(self._log):
-                    log.write(data)
-                    log.flush()
-                self._stage.display.heard(self._listener.take(stream, data))
+    def start(self) -> MachineError | None:
+        """Start the process; the reason where it cannot be started."""
+        self._file = self._log.open("ab")
+        try:
+            self._child = Child(
+                self.step.argv,
+                self.step.cwd,
+                {**os.environ, **self.step.env},
+                on_chunk=self._take,
+                grace_seconds=self._grace_seconds,
+                clock=self._stage.clock,
+            )
+        except MachineError as error:
+            self._file.close()
+            return error
+        self._stage.hearers[self.step.id] = self._hear
+        self._tell_start(self._child.pid)
+        return None
 
-            try:
-                return run_process(
-                    self._step.argv,
-                    self._step.cwd,
-                    {**os.environ, **self._step.env},
-                    on_chunk=on_chunk,
-                    stop=self._stage.stop,
-                    on_start=self._started,
-                    on_tick=self._tick,
-                    grace_seconds=grace_seconds,
-                    clock=self._stage.clock,
-                )
-            except BaseException:
-                if self._pid is not None:
-                    self._ended("failed", None, None)
-                raise
-            finally:
-                if self._ahead is not None:
-                    self._ahead.stop()
-                self._hear_of_the_trainer()
-                self._listener.finish()
-                self._read_ahead()
+    def advance(self, wait_seconds: float) -> bool:
+        """Listen to the process for at most so long; True once it has ended."""
+        assert self._child is not None
+        try:
+            self._result = self._child.advance(self._stage.stop.count, wait_seconds)
+            if self._result is None:
+                self._tick()
+        except KeyboardInterrupt:
+            self._stage.stop.request(signal.SIGINT)
+        if self._result is None:
+            return False
+        self._finish()
+        return True
 
-    def judge(self, result: ProcessResult, verify: Verify, diagnose: failures.Diagnose | None, again: str) -> None:
-        """Record the step as done, or raise what is wrong with it.
+    def break_off(self) -> None:
+        """End the process at once, in a run that cannot go on."""
+        if self._child is None or self._result is not None:
+            return
+        self._child.close()
+        with suppress(Failure):  # what the run ends for, a full disk for instance, may stand against this too
+            self._tell_end("failed", None, None)
+            self._finish()
+
+    def judge(self, verify: Verify, diagnose: failures.Diagnose | None, again: str) -> Failure | None:
+        """Record the step as done, or say what is wrong with it.
 
         A loss that ended as NaN, or a cache of nothing, is wrong too, though the program did not notice.
         """
-        stage, step = self._stage, self._step
+        stage, step, result = self._stage, self.step, self._result
+        assert result is not None
         findings = tuple(verify(step)) if result.exit_code == 0 else ()
         errors = [finding for finding in findings if finding.level == "error"]
         for finding in findings:
@@ -111,9 +137,9 @@ class Attempt:
             with written(stage.folder.path):
                 if step.key:
                     stage.folder.store_key(step.id, step.key)
-            self._ended("done", result.exit_code, result.seconds)
-            return
-        attempt = failures.Ended(
+            self._tell_end("done", result.exit_code, result.seconds)
+            return None
+        ended = failures.Ended(
             step,
             program,
             result,
@@ -123,18 +149,35 @@ class Attempt:
             self._account,
             self._grace_seconds,
         )
-        if stage.stop.count or failures.stopped_from_outside(attempt):
-            self._ended("interrupted", result.exit_code, result.seconds)
-            raise failures.stopped_during(attempt, stage.stop, self._account.reached or self._listener.progress)
+        if stage.stop.count or failures.stopped_from_outside(ended):
+            self._tell_end("interrupted", result.exit_code, result.seconds)
+            return failures.stopped_during(ended, stage.stop, self._account.reached or self._listener.progress)
         if result.exit_code == 0:
-            self._ended("outputs-wrong", result.exit_code, result.seconds)
-            raise failures.outputs_wrong(attempt, errors, diagnose)
-        self._ended("failed", result.exit_code, result.seconds)
-        raise failures.step_failed(attempt, diagnose)
+            self._tell_end("outputs-wrong", result.exit_code, result.seconds)
+            return failures.outputs_wrong(ended, errors, diagnose)
+        self._tell_end("failed", result.exit_code, result.seconds)
+        return failures.step_failed(ended, diagnose)
 
-    def _started(self, pid: int) -> None:
-        self._pid = pid
-        step = self._step
+    def _finish(self) -> None:
+        """What remains to be heard of a process that has ended."""
+        if self._ahead is not None:
+            self._ahead.stop()
+        self._stage.hear()
+        self._stage.hearers.pop(self.step.id, None)
+        self._listener.finish()
+        self._read_ahead()
+        assert self._file is not None
+        self._file.close()
+
+    def _take(self, stream: Stream, data: bytes) -> None:
+        assert self._file is not None
+        with written(self._log):
+            self._file.write(data)
+            self._file.flush()
+        self._stage.display.heard(self.step.id, self._listener.take(stream, data))
+
+    def _tell_start(self, pid: int) -> None:
+        step = self.step
         self._stage.emit(
             "step-started",
             id=step.id,
@@ -149,17 +192,15 @@ class Attempt:
             host=socket.gethostname(),
         )
 
-    def _ended(self, outcome: str, exit_code: int | None, seconds: float | None) -> None:
-        self._stage.emit("step-ended", id=self._step.id, outcome=outcome, exit_code=exit_code, seconds=seconds)
+    def _tell_end(self, outcome: str, exit_code: int | None, seconds: float | None) -> None:
+        self._stage.emit("step-ended", id=self.step.id, outcome=outcome, exit_code=exit_code, seconds=seconds)
 
     def _tick(self) -> None:
         if self._stage.stop.count and not self._stopping_told:
             self._stopping_told = True
-            self._stage.emit("stopping", id=self._step.id, text=self._stopping())
-        self._hear_of_the_trainer()
+            self._stage.emit("stopping", id=self.step.id, text=self._stopping())
         self._listener.tick()
         self._read_ahead()
-        self._stage.display.tick()
 
     def _read_ahead(self) -> None:
         """The next training's weights, as soon as this one's are loaded."""
@@ -174,24 +215,21 @@ class Attempt:
             self._stage.emit("note", id=self._ahead.step_id, text=text)
 
     def _stopping(self) -> str:
-        if not self._step.reports:
-            return f"stopping {self._step.id}; Ctrl-C again ends it at once"
+        if not self.step.reports:
+            return f"stopping {self.step.id}; Ctrl-C again ends it at once"
         if not self._account.begun:
-            return f"stopping {self._step.id} while it loads; Ctrl-C again ends it at once"
+            return f"stopping {self.step.id} while it loads; Ctrl-C again ends it at once"
         at_most = wording.duration(self._grace_seconds)
-        step = min(self._account.reached + 1, self._step.predicted_steps or self._account.reached + 1)
+        step = min(self._account.reached + 1, self.step.predicted_steps or self._account.reached + 1)
         return f"finishing step {step}, saving a state ({at_most} at most); Ctrl-C again ends it at once"
 
-    def _hear_of_the_trainer(self) -> None:
-        """Its own events are in the ledger already; they are shown, and remembered for its end."""
-        step, stage = self._step, self._stage
-        for event in stage.ledger.news():
-            if event.get("id") != step.id:
-                continue
-            self._account.take(event)
-            stage.display.heard("")
-            stage.display.show(event)
-            total = event.get("total")
-            if event["event"] == "training-begun" and step.predicted_steps not in (None, total):
-                text = f"the trainer counts {total} optimizer steps where {step.predicted_steps} were predicted"
-                stage.emit("warning", id=step.id, text=text)
+    def _hear(self, event: Event) -> None:
+        """The trainer's own events are in the ledger already; they are shown, and remembered for its end."""
+        step, stage = self.step, self._stage
+        self._account.take(event)
+        stage.display.heard(step.id, "")
+        stage.display.show(event)
+        total = event.get("total")
+        if event["event"] == "training-begun" and step.predicted_steps not in (None, total):
+            text = f"the trainer counts {total} optimizer steps where {step.predicted_steps} were predicted"
+            stage.emit("warning", id=step.id, text=text)

@@ -23,8 +23,8 @@ class Display(Protocol):
     def show(self, event: Event) -> None:
         """An event has been written into the ledger."""
 
-    def heard(self, line: str) -> None:
-        """The program has printed; `line` is its latest whole line, empty if there was none."""
+    def heard(self, step_id: str, line: str) -> None:
+        """A step's program has printed; `line` is its latest whole line, empty if there was none."""
 
     def tick(self) -> None:
         """Time has passed; called many times a second."""
@@ -34,36 +34,39 @@ class Display(Protocol):
 
 
 class Watched:
-    """What every display keeps: the folded events, the latest line, and how long it has been quiet."""
+    """What every display keeps: the folded events, and for each step its latest line and how long it has been quiet."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.last_line = ""
         self._folding = Folding()
-        self._heard_at = clock()
+        self._lines: dict[str, str] = {}
+        self._heard_at: dict[str, float] = {}
 
     def show(self, event: Event) -> None:
         self._folding.add(event)
         if event["event"] == "step-started":
-            self.last_line = ""
-            self._heard_at = self.clock()
+            step_id = str(event["id"])
+            self._lines[step_id] = ""
+            self._heard_at[step_id] = self.clock()
 
-    def heard(self, line: str) -> None:
-        self._heard_at = self.clock()
+    def heard(self, step_id: str, line: str) -> None:
+        self._heard_at[step_id] = self.clock()
         if line:
-            self.last_line = _printable(line[:_LINE_LENGTH])
+            self._lines[step_id] = _printable(line[:_LINE_LENGTH])
 
     @property
     def state(self) -> RunState:
         return self._folding.state()
 
     @property
-    def running(self) -> StepState | None:
-        return next((step for step in self.state.steps.values() if step.status == "running"), None)
+    def running(self) -> tuple[StepState, ...]:
+        return tuple(step for step in self.state.steps.values() if step.status == "running")
 
-    @property
-    def quiet_seconds(self) -> float:
-        return self.clock() - self._heard_at
+    def last_line(self, step_id: str) -> str:
+        return self._lines.get(step_id, "")
+
+    def quiet_seconds(self, step_id: str) -> float:
+        return self.clock() - self._heard_at.get(step_id, self.clock())
 
 
 class Sturdy:
@@ -75,8 +78,8 @@ class Sturdy:
     def show(self, event: Event) -> None:
         self._try(lambda display: display.show(event))
 
-    def heard(self, line: str) -> None:
-        self._try(lambda display: display.heard(line))
+    def heard(self, step_id: str, line: str) -> None:
+        self._try(lambda display: display.heard(step_id, line))
 
     def tick(self) -> None:
         self._try(lambda display: display.tick())

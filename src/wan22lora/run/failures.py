@@ -46,15 +46,26 @@ class Ended:
 class OutOfMemory(StepFailed):
     """A training that the GPU's memory is too small for, under its present settings."""
 
-    def __init__(self, step: StepId, phase: Phase, summary: str, *, findings: Iterable[Finding], fix: str) -> None:
+    def __init__(
+        self,
+        step: StepId,
+        phase: Phase,
+        summary: str,
+        *,
+        findings: Iterable[Finding],
+        fix: str,
+        ran: Iterable[StepId] = (),
+    ) -> None:
         super().__init__(summary, findings=findings, fix=fix)
         self.step = step
         self.phase = phase
+        self.ran = frozenset(ran)
+        """All steps that the run started."""
 
     def with_advice(self, advice: Finding) -> OutOfMemory:
         """The same failure with what to try next, behind its cause."""
         findings = (*self.findings[:1], advice, *self.findings[1:])
-        return OutOfMemory(self.step, self.phase, self.summary, findings=findings, fix=self.fix)
+        return OutOfMemory(self.step, self.phase, self.summary, findings=findings, fix=self.fix, ran=self.ran)
 
 
 def step_failed(ended: Ended, diagnose: Diagnose | None) -> Failure:
@@ -74,6 +85,28 @@ def step_failed(ended: Ended, diagnose: Diagnose | None) -> Failure:
         return OutOfMemory(ended.step.id, phase, text, findings=findings, fix=_continue(ended))
     how = _death(ended.result) if told is None else f"failed{_at(ended, ended.account.reached)}"
     return StepFailed(f"{ended.step.id} {how} after {took}", findings=findings, fix=_continue(ended))
+
+
+def together(failures: Sequence[Failure], again: str, ran: Iterable[StepId]) -> Failure:
+    """One failure that tells all of a run's. `ran` are the steps that it started.
+
+    It is of the kind that all of them are, else a StepFailed with the exit code of the first that nobody asked for.
+    """
+    first, *others = failures
+    findings = [*first.findings]
+    for each in others:
+        findings += [Finding("", each.summary), *each.findings]
+    fixes = dict.fromkeys(each.fix for each in failures if each.fix)
+    fix = "".join(fixes) if len(fixes) < 2 else f"to continue: {again}"
+    if isinstance(first, OutOfMemory) and all(isinstance(each, OutOfMemory) for each in others):
+        return OutOfMemory(first.step, first.phase, first.summary, findings=findings, fix=fix, ran=ran)
+    if not others:
+        return first
+    if all(isinstance(each, Interrupted) for each in failures):
+        return Interrupted("\n".join(each.summary for each in failures), exit_code=first.exit_code, fix=fix)
+    told = StepFailed(first.summary, findings=findings, fix=fix)
+    told.exit_code = next(each.exit_code for each in failures if not isinstance(each, Interrupted))
+    return told
 
 
 def outputs_wrong(ended: Ended, errors: Sequence[Finding], diagnose: Diagnose | None) -> OutputsWrong:

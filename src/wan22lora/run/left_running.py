@@ -19,12 +19,10 @@ LATER_SECONDS = 2.0
 """A guard that kills at the end of the grace needs a moment for it."""
 
 
-def left_running(folder: Path) -> StepState | None:
-    """The step that still runs on this machine though its wan22lora is gone; asked while nobody else runs there."""
-    for step in fold(read_events(folder / LEDGER_FILE)).unfinished:
-        if step.host == socket.gethostname() and _still_runs(step):
-            return step
-    return None
+def left_running(folder: Path) -> tuple[StepState, ...]:
+    """The steps that still run on this machine though their wan22lora is gone; asked while nobody else runs there."""
+    unfinished = fold(read_events(folder / LEDGER_FILE)).unfinished
+    return tuple(step for step in unfinished if step.host == socket.gethostname() and _still_runs(step))
 
 
 def wait_for_left_running(
@@ -40,26 +38,30 @@ def wait_for_left_running(
     To be called before a plan is made, which shall know the state that is being saved. A run whose wan22lora lives is
     not waited for: its lock will refuse this one.
     """
-    step = None if is_running(folder) else left_running(folder)
-    if step is None:
-        return
-    ending = "saving a state" if _saves(step) else "ending"
-    tell(f"{step.id} of a killed run is {ending} ({grace_seconds:.0f} s at most); waiting for it")
+    steps = () if is_running(folder) else left_running(folder)
+    for step in steps:
+        ending = "saving a state" if _saves(step) else "ending"
+        tell(f"{step.id} of a killed run is {ending} ({grace_seconds:.0f} s at most); waiting for it")
     deadline = clock() + grace_seconds + LATER_SECONDS
-    while _still_runs(step) and clock() < deadline:
+    while any(map(_still_runs, steps)) and clock() < deadline:
         sleep(LOOK_AGAIN_SECONDS)
 
 
 def refuse_left_running(folder: Path, grace_seconds: float) -> None:
     """Raises RunFolderError if a step of a killed wan22lora still runs on this machine."""
-    step = left_running(folder)
-    if step is None:
+    steps = left_running(folder)
+    if not steps:
         return
-    saving, losing = (", saving a state", " and loses that state") if _saves(step) else ("", "")
+    saving, losing = (", saving a state", " and loses that state") if any(map(_saves, steps)) else ("", "")
+    one = len(steps) == 1
+    names, pids = (" and ".join(each) for each in zip(*((step.id, str(step.pid)) for step in steps), strict=True))
+    groups = " ".join(f"-{step.pgid}" for step in steps)
     raise RunFolderError(
-        f"{step.id} of an earlier, killed run is still running (process {step.pid}).",
-        fix=f"it ends by itself{saving} ({grace_seconds:.0f} s at most): type the same command again then\n"
-        f"→ only if it never does: kill -KILL -- -{step.pgid} ends it at once{losing}",
+        f"{names} of an earlier, killed run {'is' if one else 'are'} still running "
+        f"({'process' if one else 'processes'} {pids}).",
+        fix=f"{'it ends by itself' if one else 'they end by themselves'}{saving} ({grace_seconds:.0f} s at most): "
+        f"type the same command again then\n"
+        f"→ only if that never happens: kill -KILL -- {groups} ends {'it' if one else 'them'} at once{losing}",
     )
 
 

@@ -1,4 +1,4 @@
-"""The live view on a terminal: the steps, and what the running one is doing. No line of it ever wraps."""
+"""The live view on a terminal: the steps, and what those that run are doing. No line of it ever wraps."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LiveDisplay:
         self._watched = Watched(clock)
         self._console = console or Console(file=stream, highlight=False)
         self._live: Live | None = None
-        self._stopping: str | None = None
+        self._stopping: set[str] = set()
         self._drawn_at = clock()
 
     def show(self, event: Event) -> None:
@@ -61,8 +61,9 @@ class LiveDisplay:
             self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
             self._live.start()
         elif kind == "stopping":
-            self._stopping = event.get("id")
-            self._console.print(Text(str(event["text"]), style="yellow"))
+            self._stopping.add(str(event.get("id")))
+            several = f"{event.get('id')}: " if len(self._watched.running) > 1 else ""
+            self._console.print(Text(f"{several}{event['text']}", style="yellow"))
         else:
             text = wording.told(event)
             if text is not None:
@@ -70,8 +71,8 @@ class LiveDisplay:
         if kind != "train-step":
             self._draw()
 
-    def heard(self, line: str) -> None:
-        self._watched.heard(line)
+    def heard(self, step_id: str, line: str) -> None:
+        self._watched.heard(step_id, line)
 
     def tick(self) -> None:
         if self._watched.clock() - self._drawn_at >= _REFRESH_SECONDS:
@@ -87,10 +88,10 @@ class LiveDisplay:
         """The view at this moment."""
         state, width = self._watched.state, self._console.width
         lines: list[RenderableType] = [self._title(state)]
-        lines += [_step_line(step, self._now(), stopping=step.id == self._stopping) for step in state.steps.values()]
+        lines += [_step_line(step, self._now(), stopping=step.id in self._stopping) for step in state.steps.values()]
         running = self._watched.running
-        if running is not None:
-            lines += [Text(), *self._running(running, width)]
+        for step in running:
+            lines += [Text(), *self._running(step, width, named=len(running) > 1)]
         if state.outcome == "done":
             lines.append(_line(_ended(state), "green"))
         return Group(*lines)
@@ -105,21 +106,23 @@ class LiveDisplay:
             return _line(f" {wording.REHEARSAL} ", "black on yellow")
         return _line(state.name, "bold")
 
-    def _running(self, step: StepState, width: int) -> Iterator[RenderableType]:
+    def _running(self, step: StepState, width: int, *, named: bool) -> Iterator[RenderableType]:
         if step.loaded and step.total:
-            yield _bar(step)
+            yield _bar(step, named=named)
             yield _line(wording.figures(step))
             if step.validation is not None:
                 yield _line(wording.validated(step.validation))
         elif step.total:
-            yield _line(f"{step.total} steps; loading and preparing", "dim")
+            name = f"{step.id}: " if named else ""
+            yield _line(f"{name}{step.total} steps; loading and preparing", "dim")
         yield _line(_shortened(f"log {self._folder / step.log}", width), "dim")
+        quiet, line = self._watched.quiet_seconds(step.id), self._watched.last_line(step.id)
         if step.paused:
             yield _line(f"paused: {step.paused}", "yellow")
-        elif self._watched.quiet_seconds >= QUIET_SECONDS:
-            yield _line(wording.silence(self._watched.quiet_seconds, step.pid), "yellow")
-        elif self._watched.last_line:
-            yield _line(self._watched.last_line, "dim")
+        elif quiet >= QUIET_SECONDS:
+            yield _line(wording.silence(quiet, step.pid), "yellow")
+        elif line:
+            yield _line(line, "dim")
 
 
 def _line(text: str, style: str = "") -> Text:
@@ -148,11 +151,15 @@ def _detail(step: StepState, now: float) -> str:
     return ", ".join(parts)
 
 
-def _bar(step: StepState) -> RenderableType:
+def _bar(step: StepState, *, named: bool) -> RenderableType:
     table = Table.grid(expand=True, padding=(0, 1))
+    cells: list[RenderableType] = [ProgressBar(total=step.total or 1, completed=step.step), wording.position(step)]
+    if named:
+        table.add_column(no_wrap=True)
+        cells.insert(0, step.id)
     table.add_column(ratio=1)
     table.add_column(no_wrap=True)
-    table.add_row(ProgressBar(total=step.total or 1, completed=step.step), wording.position(step))
+    table.add_row(*cells)
     return table
 
 

@@ -10,7 +10,7 @@ from typing import IO, Literal
 
 Stream = Literal["out", "err"]
 
-_POLL_SECONDS = 0.05
+POLL_SECONDS = 0.05
 _CHUNK_BYTES = 1 << 16
 
 
@@ -25,9 +25,9 @@ class Pipes:
         for file, name in ((child.stdout, "out"), (child.stderr, "err")):
             self._selector.register(file, selectors.EVENT_READ, name)
 
-    def deliver(self, on_chunk: Callable[[Stream, bytes], None]) -> None:
+    def deliver(self, on_chunk: Callable[[Stream, bytes], None], wait_seconds: float = POLL_SECONDS) -> None:
         """Hand over what is there, waiting for it a moment; a short one once the streams are closed."""
-        for key, _ in self._selector.select(_POLL_SECONDS if self._selector.get_map() else _POLL_SECONDS / 10):
+        for key, _ in self._selector.select(wait_seconds if self._selector.get_map() else wait_seconds / 10):
             data = os.read(key.fd, _CHUNK_BYTES)
             if data:
                 on_chunk(key.data, data)

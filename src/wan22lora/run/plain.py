@@ -33,9 +33,9 @@ class PlainDisplay:
         self._watched = Watched(clock)
         self._every_seconds = every_seconds
         self._every_percent = every_percent
-        self._told_at = clock()
-        self._told_step = 0
-        self._told_quiet = 0.0
+        self._told_at: dict[str, float] = {}
+        self._told_step: dict[str, int] = {}
+        self._told_quiet: dict[str, float] = {}
 
     def show(self, event: Event) -> None:
         self._watched.show(event)
@@ -48,24 +48,26 @@ class PlainDisplay:
         elif kind == "run-ended":
             self._run_ended(state)
         elif kind == "stopping":
-            self._say(str(event["text"]))
+            text = str(event["text"])
+            if step is not None and len(self._watched.running) > 1:
+                self._say_of(step, text)
+            else:
+                self._say(text)
         elif step is not None:
             self._step_event(kind, event, step)
 
-    def heard(self, line: str) -> None:
-        self._watched.heard(line)
-        self._told_quiet = 0.0
+    def heard(self, step_id: str, line: str) -> None:
+        self._watched.heard(step_id, line)
+        self._told_quiet[step_id] = 0.0
 
     def tick(self) -> None:
-        step = self._watched.running
-        if step is None:
-            return
-        quiet = self._watched.quiet_seconds
-        if quiet >= self._told_quiet + QUIET_SECONDS:
-            self._told_quiet = quiet
-            self._say_of(step, wording.silence(quiet, step.pid))
-        elif not step.loaded and self._since_told() >= self._every_seconds and self._watched.last_line:
-            self._say_of(step, f"at work: {_cut(self._watched.last_line)}")
+        for step in self._watched.running:
+            quiet, line = self._watched.quiet_seconds(step.id), self._watched.last_line(step.id)
+            if quiet >= self._told_quiet.get(step.id, 0.0) + QUIET_SECONDS:
+                self._told_quiet[step.id] = quiet
+                self._say_of(step, wording.silence(quiet, step.pid))
+            elif not step.loaded and self._since_told(step) >= self._every_seconds and line:
+                self._say_of(step, f"at work: {_cut(line)}")
 
     def close(self) -> None:
         self._stream.flush()
@@ -74,7 +76,7 @@ class PlainDisplay:
         if kind == "step-skipped":
             self._say_of(step, f"up to date ({step.why})")
         elif kind == "step-started":
-            self._told_step = 0
+            self._told_step[step.id] = 0
             length = f", {step.total} steps" if step.total else ""
             reason = f" ({step.why})" if step.why else ""
             self._say_of(step, f"started{length}{reason}, log {step.log}")
@@ -88,11 +90,11 @@ class PlainDisplay:
                 self._say_of(step, text)
 
     def _progress(self, step: StepState) -> None:
-        percent = 100 * (step.step - self._told_step) / step.total if step.total else 0.0
-        waited = self._since_told()
+        percent = 100 * (step.step - self._told_step.get(step.id, 0)) / step.total if step.total else 0.0
+        waited = self._since_told(step)
         due = waited >= self._every_seconds or (percent >= self._every_percent and waited >= 5.0)
         if due or step.step == step.total:
-            self._told_step = step.step
+            self._told_step[step.id] = step.step
             self._say_of(step, ", ".join(filter(None, [f"step {wording.position(step)}", wording.figures(step)])))
 
     def _run_ended(self, state: RunState) -> None:
@@ -106,15 +108,15 @@ class PlainDisplay:
         else:
             self._say(f"finished in {took}")
 
-    def _since_told(self) -> float:
-        return self._watched.clock() - self._told_at
+    def _since_told(self, step: StepState) -> float:
+        return self._watched.clock() - self._told_at.get(step.id, self._watched.clock())
 
     def _say_of(self, step: StepState, text: str) -> None:
+        self._told_at[step.id] = self._watched.clock()
         ids = list(self._watched.state.steps)
         self._say(f"[{ids.index(step.id) + 1}/{len(ids)}] {step.id}: {text}")
 
     def _say(self, text: str) -> None:
-        self._told_at = self._watched.clock()
         prefix = "[rehearsal] " if self._watched.state.rehearsal else ""
         encoding = self._stream.encoding or "ascii"
         line = f"{prefix}{text}".encode(encoding, "backslashreplace").decode(encoding)

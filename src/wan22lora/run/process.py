@@ -1,7 +1,7 @@
 """The only place of the project that starts processes (POSIX: sessions, process groups, poll on pipes).
 
-One thread does everything: it waits on both pipes with a short timeout and looks at the process and the stop
-request in between. So nothing can deadlock, a slow reader slows the child down by full pipes instead of
+One thread does everything: it waits on the pipes with a short timeout and looks at the processes and the stop
+request in between. So nothing can deadlock, a slow reader slows a child down by full pipes instead of
 filling memory, and the caller's functions are called in the caller's thread.
 """
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from wan22lora.errors import MachineError
 from wan22lora.run import guard
 from wan22lora.run.alive import group_alive
 from wan22lora.run.ending import Ending, end_group, has_exited
-from wan22lora.run.pipes import Pipes, Stream
+from wan22lora.run.pipes import POLL_SECONDS, Pipes, Stream
 from wan22lora.run.stop import StopRequest
 
 _LINGER_SECONDS = 2.0
@@ -41,6 +41,72 @@ class ProcessResult:
     pid: int
 
 
+class Child:
+    """A program under way in a process group of its own; `advance`, called often, moves it on.
+
+    `env` is the whole environment; `on_chunk` gets the output as it comes, from within `advance`. Closed before its
+    end, it leaves nothing of the group either.
+
+    Raises MachineError if the program cannot be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        *,
+        on_chunk: Callable[[Stream, bytes], None],
+        grace_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_chunk, self._clock = on_chunk, clock
+        self._started = clock()
+        self._exited_at: float | None = None
+        with ExitStack() as stack:
+            watch = stack.enter_context(_guarding(grace_seconds))
+            self._process = stack.enter_context(_spawned(argv, cwd, env))
+            watch(self._process.pid)
+            self._pipes = Pipes(self._process)
+            stack.callback(self._pipes.close)
+            self._ending = Ending(self._process.pid, grace_seconds, clock)
+            self._stack = stack.pop_all()
+
+    @property
+    def pid(self) -> int:
+        """The process's number, which is the group's number too."""
+        return self._process.pid
+
+    def advance(self, requests: int, wait_seconds: float = POLL_SECONDS) -> ProcessResult | None:
+        """Hand over its output, waiting for it at most `wait_seconds`; the result once nothing of the group is left.
+
+        The first stop request sends SIGINT to the whole group, SIGTERM after `grace_seconds` and SIGKILL after as long
+        again, but 5 s at most; a second one kills at once.
+        """
+        if not self._over():
+            self._pipes.deliver(self._on_chunk, wait_seconds)
+            self._ending.advance(requests)
+            if self._exited_at is None and has_exited(self._process):
+                self._exited_at = self._clock()
+            if self._exited_at is not None and not requests and self._clock() - self._exited_at > _LINGER_SECONDS:
+                self._ending.kill()
+            return None
+        end_group(self._process)
+        self._pipes.drain(self._on_chunk, until=self._clock() + _DRAIN_SECONDS, clock=self._clock)
+        self.close()
+        code = self._process.returncode
+        number = -code if code < 0 else None
+        return ProcessResult(
+            128 + number if number is not None else code, number, self._clock() - self._started, self.pid
+        )
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _over(self) -> bool:
+        return self._ending.killed or (self._exited_at is not None and not group_alive(self._process.pid))
+
+
 def run_process(
     argv: Sequence[str],
     cwd: Path,
@@ -53,44 +119,29 @@ def run_process(
     grace_seconds: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> ProcessResult:
-    """Run a program in a process group of its own and hand over its output as it comes.
+    """Run one program to its end and hand over its output as it comes.
 
-    `env` is the whole environment. `on_start` gets the process's number, which is the group's number too;
-    `on_tick` is called every 50 ms or more often. A first stop request (or a KeyboardInterrupt) sends SIGINT
-    to the whole group, SIGTERM after `grace_seconds` and SIGKILL after as long again, but 5 s at most; a
-    second request kills at once. On return, and when one of the functions raises, nothing of the group is
-    left. If this process itself is killed, a guard process ends the group, as gently.
+    `on_start` gets the process's number; `on_tick` is called every 50 ms or more often. A KeyboardInterrupt counts as a
+    stop request. On return, and when one of the functions raises, nothing of the process group is left. If this process
+    itself is killed, a guard process ends the group, as gently.
 
     Raises MachineError if the program cannot be started.
     """
-    started = clock()
-    with _guarding(grace_seconds) as watch, _spawned(argv, cwd, env) as child:
-        watch(child.pid)
-        ending = Ending(child.pid, grace_seconds, clock)
-        pipes = Pipes(child)
-        exited_at: float | None = None
-        try:
-            if on_start is not None:
-                on_start(child.pid)
-            while not ending.killed and (exited_at is None or group_alive(child.pid)):
-                try:
-                    pipes.deliver(on_chunk)
-                    if on_tick is not None:
-                        on_tick()
-                except KeyboardInterrupt:
-                    stop.request(signal.SIGINT)
-                ending.advance(stop.count)
-                if exited_at is None and has_exited(child):
-                    exited_at = clock()
-                if exited_at is not None and not stop.count and clock() - exited_at > _LINGER_SECONDS:
-                    ending.kill()
-            end_group(child)
-            pipes.drain(on_chunk, until=clock() + _DRAIN_SECONDS, clock=clock)
-        finally:
-            pipes.close()
-    number = -child.returncode if child.returncode < 0 else None
-    exit_code = 128 + number if number is not None else child.returncode
-    return ProcessResult(exit_code, number, clock() - started, child.pid)
+    child = Child(argv, cwd, env, on_chunk=on_chunk, grace_seconds=grace_seconds, clock=clock)
+    try:
+        if on_start is not None:
+            on_start(child.pid)
+        result = None
+        while result is None:
+            try:
+                result = child.advance(stop.count)
+                if on_tick is not None and result is None:
+                    on_tick()
+            except KeyboardInterrupt:
+                stop.request(signal.SIGINT)
+        return result
+    finally:
+        child.close()
 
 
 @contextmanager

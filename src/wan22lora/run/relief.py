@@ -42,7 +42,7 @@ def carry_out_with_relief(
             text = f"{failure.summary}; it is tried again with {relief.setting}"
             _note(spec, failure.step, text)
             tell(text)
-            tried |= {"cache-latents", "cache-text", *_until(spec, failure.step)}
+            tried |= {"cache-latents", "cache-text", *_until(spec, failure.step), *failure.ran}
             spec = relief.applied(spec)
 
 

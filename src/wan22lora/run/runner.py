@@ -1,16 +1,16 @@
-"""Carries a plan out: step by step, each tried, logged, checked and only then recorded as done."""
+"""Carries a plan out: each step in its turn, tried, logged, checked and only then recorded as done."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from wan22lora import __version__
-from wan22lora.errors import Interrupted
+from wan22lora.errors import Failure, Interrupted
 from wan22lora.files import written
 from wan22lora.musubi import log_lines
 from wan22lora.plan.model import Plan, Step, StepId
@@ -22,6 +22,7 @@ from wan22lora.run.ledger import Ledger
 from wan22lora.run.left_running import refuse_left_running
 from wan22lora.run.listener import Parse
 from wan22lora.run.outputs import earlier_outputs
+from wan22lora.run.pipes import POLL_SECONDS
 from wan22lora.run.read_ahead import read_ahead_during
 from wan22lora.run.stop import StopRequest
 
@@ -56,7 +57,9 @@ def execute(
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
-    """Run every step of the plan that is not fresh, in order, and stop at the first that fails.
+    """Run every step of the plan that is not fresh, each once those that it comes after are done.
+
+    Steps that do not come after each other run at the same time. After one that fails no further one starts.
 
     `verify` looks at the files of a step that exited with 0; an error among its findings fails the step. `begin` is
     called before a caching step removes or makes anything, though it be fresh, and `settle` after every end of one,
@@ -113,13 +116,7 @@ class _Run:
                 for step in plan.steps:  # now, so that a run that is stopped before their turn goes on with them anew
                     if step.anew:
                         self.leave_behind(step)
-            done = tuple(
-                [
-                    step.id
-                    for number, step in enumerate(plan.steps, 1)
-                    if self.step(step, () if plan.rehearsal else plan.steps[number:])
-                ]
-            )
+            done = _Turns(self, plan).all()
             outcome = "done"
         except Interrupted:
             outcome = "interrupted"
@@ -129,35 +126,34 @@ class _Run:
         skipped = tuple(step.id for step in plan.steps if step.id not in done)
         return Outcome(done, skipped, self.stage.clock() - started)
 
-    def step(self, step: Step, later: Sequence[Step]) -> bool:
-        """True if the step ran to its good end, False if it was fresh.
-
-        While it trains, the weights of the next training among `later` are read ahead.
-        """
+    def prepare(self, step: Step) -> None:
+        """What comes before a step whether it runs or is fresh."""
         with written(self.stage.folder.path):
             if step.id in CACHING and self.hooks.begin is not None:
                 self.hooks.begin(step)
             for path in step.stale:  # of a fresh step too: trainings read every cache file that lies there
                 path.unlink(missing_ok=True)
-        if step.fresh:
-            self.stage.emit("step-skipped", id=step.id, why=step.why)
-            return False
-        if self.stage.stop.count:
-            raise failures.stopped_before(step, self.stage.stop, self.hooks.again)
+
+    def attempt(self, step: Step, later: Sequence[Step]) -> Attempt:
+        """A process for the step, not started yet. While it trains, the weights of the next training among `later` are
+        read ahead.
+        """
         with written(self.stage.folder.path):
             self.leave_behind(step)
             if step.states is not None:
                 self.stage.folder.store_states_key(step.id, step.key)
             log = self.stage.folder.new_log(step.id)
-        attempt = Attempt(self.stage, step, log, self.hooks.parse, read_ahead_during(step, later))
-        try:
-            result = attempt.run(self.hooks.grace_seconds)
-        finally:
-            if step.id in CACHING and self.hooks.settle is not None:
-                with written(self.stage.folder.path):
-                    self.hooks.settle(step)
-        attempt.judge(result, self.hooks.verify, self.hooks.diagnose, self.hooks.again)
-        return True
+        ahead = read_ahead_during(step, later)
+        return Attempt(self.stage, step, log, self.hooks.parse, self.hooks.grace_seconds, ahead)
+
+    def settle(self, step: Step) -> None:
+        """What comes after a step that ran, however it ended."""
+        if step.id in CACHING and self.hooks.settle is not None:
+            with written(self.stage.folder.path):
+                self.hooks.settle(step)
+
+    def judge(self, attempt: Attempt) -> Failure | None:
+        return attempt.judge(self.hooks.verify, self.hooks.diagnose, self.hooks.again)
 
     def leave_behind(self, step: Step) -> None:
         """Nothing of an earlier training may be taken for this one's: first its states, which could be continued."""
@@ -176,3 +172,74 @@ class _Run:
         shelf = folder.set_aside(earlier, step.id)
         if shelf is not None:
             self.stage.emit("note", id=step.id, text=f"files of an earlier training are moved to {shelf}")
+
+
+class _Turns:
+    """The steps of a plan under way. Each has its turn once those that it comes after are done.
+
+    After a failure, or when a stop was asked for, no further step starts; those that run come to their own end.
+    """
+
+    def __init__(self, run: _Run, plan: Plan) -> None:
+        self._run, self._plan = run, plan
+        self._waiting = list(plan.steps)
+        self._running: list[Attempt] = []
+        self._done: set[StepId] = set()
+        self._failures: list[Failure] = []
+
+    def all(self) -> tuple[StepId, ...]:
+        """The ids of the steps that ran, in the plan's order. Raises what made one of them fail."""
+        try:
+            self._start_those_whose_turn_it_is()
+            while self._running:
+                self._run.stage.hear()
+                for attempt in tuple(self._running):
+                    self._advance(attempt)
+                self._run.stage.display.tick()
+                self._start_those_whose_turn_it_is()
+        except BaseException:
+            for attempt in self._running:
+                attempt.break_off()
+                with suppress(Failure):
+                    self._run.settle(attempt.step)
+            raise
+        if self._failures:
+            raise failures.together(self._failures, self._run.hooks.again, self._done)
+        return tuple(step.id for step in self._plan.steps if step.id in self._done)
+
+    def _start_those_whose_turn_it_is(self) -> None:
+        while not self._failures and (step := self._next()) is not None:
+            self._run.prepare(step)
+            if step.fresh:
+                self._run.stage.emit("step-skipped", id=step.id, why=step.why)
+            elif self._run.stage.stop.count:
+                if not self._running:  # else they tell how they were stopped
+                    self._failures.append(failures.stopped_before(step, self._run.stage.stop, self._run.hooks.again))
+                return
+            else:
+                self._start(step)
+            self._waiting.remove(step)
+
+    def _next(self) -> Step | None:
+        unfinished = {step.id for step in (*self._waiting, *(attempt.step for attempt in self._running))}
+        return next((step for step in self._waiting if unfinished.isdisjoint(step.after)), None)
+
+    def _start(self, step: Step) -> None:
+        followers = () if self._plan.rehearsal else [each for each in self._plan.steps if step.id in each.after]
+        attempt = self._run.attempt(step, followers)
+        trouble = attempt.start()
+        if trouble is None:
+            self._running.append(attempt)
+        else:
+            self._run.settle(step)
+            self._failures.append(trouble)
+
+    def _advance(self, attempt: Attempt) -> None:
+        if not attempt.advance(POLL_SECONDS / len(self._running)):
+            return
+        self._running.remove(attempt)
+        self._run.settle(attempt.step)
+        failure = self._run.judge(attempt)
+        self._done.add(attempt.step.id)
+        if failure is not None:
+            self._failures.append(failure)

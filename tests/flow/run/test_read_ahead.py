@@ -46,6 +46,7 @@ def run(folder: RunFolder, *, reports: bool, rehearsal: bool = False, fault: str
         (sys.executable, "-S", str(CHILDREN / "trainer.py"), low_result, "6", "none", "--dit", str(weights)),
         CHILDREN,
         {"PYTHONIOENCODING": "utf-8"},
+        after=("train-high",),
         predicted_steps=6,
     )
     plan = Plan("demo", folder.path, (), (high, low), rehearsal=rehearsal)

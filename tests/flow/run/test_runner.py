@@ -41,6 +41,8 @@ class House:
         self.screen = io.StringIO()
         self.stop = StopRequest()
         self.rehearsal = False
+        self.at_once = False
+        """The trainings do not wait for each other."""
         self.on_event: Callable[[Event], None] | None = None
 
     def result(self, step_id: str) -> Path:
@@ -51,8 +53,8 @@ class House:
         encoder = (sys.executable, "-S", str(CHILDREN / "encoder.py"), *map(str, self.cached))
         steps = (
             Step("cache-text", encoder, CHILDREN, self.environment, writes=self.cached, why="nothing encoded yet"),
-            self.training("train-high"),
-            self.training("train-low"),
+            self.training("train-high", after=("cache-text",)),
+            self.training("train-low", after=("cache-text",) if self.at_once else ("cache-text", "train-high")),
         )
         return Plan(
             name="demo",
@@ -62,13 +64,14 @@ class House:
             rehearsal=self.rehearsal,
         )
 
-    def training(self, step_id: StepId) -> Step:
+    def training(self, step_id: StepId, after: tuple[StepId, ...]) -> Step:
         result, fault = self.result(step_id), self.faults.get(step_id, "none")
         return Step(
             step_id,
             (sys.executable, "-S", str(CHILDREN / "trainer.py"), str(result), "6", fault),
             CHILDREN,
             {"PYTHONIOENCODING": "utf-8"},
+            after=after,
             writes=(result,),
             key={"rank": "16"},
             predicted_steps=6,
@@ -382,3 +385,135 @@ def test_a_full_disk_ends_the_run_with_a_plain_sentence(house: House, monkeypatc
 def test_a_screen_that_vanishes_does_not_end_the_run(house: House) -> None:
     house.on_event = lambda event: house.screen.close()
     assert len(house.execute().done) == 3
+
+
+@pytest.fixture
+def pair(house: House) -> House:
+    """Trainings that do not wait for each other."""
+    house.at_once = True
+    return house
+
+
+def overlaps(events: list[Event]) -> bool:
+    """Whether both trainings had started before either ended."""
+    kinds = [(event["event"], event.get("id")) for event in events]
+    return max(kinds.index(("step-started", step)) for step in ("train-high", "train-low")) < min(
+        kinds.index(("step-ended", step)) for step in ("train-high", "train-low")
+    )
+
+
+def test_trainings_that_do_not_wait_for_each_other_train_at_the_same_time(pair: House) -> None:
+    outcome = pair.execute()
+    assert outcome.done == ("cache-text", "train-high", "train-low")
+    events = list(read_events(pair.folder.events))
+    assert overlaps(events)
+    assert next(event["id"] for event in events if event["event"] == "step-ended") == "cache-text"
+    assert pair.folder.key("train-high") == pair.folder.key("train-low") == {"rank": "16"}
+    for step in ("train-high", "train-low"):
+        train = pair.state.steps[step]
+        assert (train.status, train.step, train.loss) == ("done", 6, 0.06)
+    names = sorted(path.name.partition("-")[2] for path in pair.folder.logs.iterdir())
+    assert names == ["cache-text.log", "train-high.log", "train-low.log"]
+
+
+@pytest.mark.parametrize("failing", ["train-high", "train-low"])
+@pytest.mark.parametrize(("fault", "kind"), [("error", StepFailed), ("killed", StepFailed), ("no-file", OutputsWrong)])
+def test_one_that_fails_leaves_the_other_to_its_end(pair: House, failing: str, fault: str, kind: type[Failure]) -> None:
+    pair.faults[failing] = fault
+    failure = pair.fails(kind)
+    (other,) = {"train-high", "train-low"} - {failing}
+    assert failing in failure.summary
+    assert other not in failure.summary
+    assert pair.statuses[other] == "done"
+    assert pair.folder.key(other) == {"rank": "16"}
+    assert pair.folder.key(failing) is None
+    assert pair.state.outcome == "failed"
+
+
+def test_two_that_fail_are_both_told(pair: House) -> None:
+    pair.faults = {"train-high": "no-file", "train-low": "error"}
+    failure = pair.fails(StepFailed)
+    text = str(failure)
+    assert "train-high ended without an error, but what it should have written is missing or wrong" in text
+    assert "train-low failed with exit code 1" in text
+    assert failure.exit_code in (5, 6)  # of the one that failed first
+    assert text.count("→ to continue: wan22lora train run.yaml") == 1
+
+
+def test_a_stop_reaches_both(pair: House) -> None:
+    pair.faults = {"train-high": "hang", "train-low": "hang"}
+    pair.stop_when("hanging", "train-low")
+    failure = pair.fails(Interrupted)
+    assert failure.exit_code == 130
+    assert "Stopped during train-high" in failure.summary
+    assert "Stopped during train-low at step 3 of 6." in failure.summary
+    assert (pair.statuses["train-high"], pair.statuses["train-low"]) == ("interrupted", "interrupted")
+    assert pair.state.outcome == "interrupted"
+    for step in ("train-high", "train-low"):
+        pid = pair.state.steps[step].pid
+        assert pid is not None
+        assert not group_alive(pid)
+
+
+def test_a_stop_after_one_has_failed_tells_both_and_is_no_clean_stop(pair: House) -> None:
+    pair.faults = {"train-high": "error", "train-low": "hang"}
+
+    def ended(event: Event) -> None:
+        if event["event"] == "step-ended" and event["id"] == "train-high":
+            pair.stop_when("hanging", "train-low")
+
+    pair.on_event = ended
+    failure = pair.fails(StepFailed)
+    assert failure.exit_code == 5
+    assert "train-high failed with exit code 1" in str(failure)
+    assert "Stopped during train-low" in str(failure)
+
+
+def test_a_second_stop_ends_both_at_once(pair: House) -> None:
+    pair.faults = {"train-high": "stubborn", "train-low": "stubborn"}
+    told: list[str] = []
+
+    def stopping(event: Event) -> None:
+        if event["event"] == "stopping":
+            told.append(event["id"])
+            if len(told) == 2:
+                pair.stop.request(signal.SIGINT)
+
+    pair.on_event = stopping
+    pair.stop_when("hanging", "train-low")
+    started = time.monotonic()
+    pair.fails(Interrupted, grace_seconds=60.0)
+    assert time.monotonic() - started < 20
+    assert {pair.state.steps[step].exit_code for step in ("train-high", "train-low")} == {137}
+
+
+def test_a_full_disk_ends_both(pair: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.faults = {"train-high": "hang"}
+
+    def full(event: Event) -> None:
+        if event["event"] == "train-step" and event["id"] == "train-low":
+            monkeypatch.setattr(os, "write", lambda file, data: 0)
+
+    pair.on_event = full
+    with pytest.raises(MachineError, match="cannot be written: No space left on device"):
+        pair.execute()
+    monkeypatch.undo()
+    for step in pair.state.steps.values():
+        assert step.pid is not None
+        assert not group_alive(step.pid)
+
+
+def test_one_that_cannot_be_started_leaves_the_other_to_its_end(pair: House) -> None:
+    plan = pair.plan()
+    *others, low = plan.steps
+    broken = replace(plan, steps=(*others, replace(low, argv=("/no/such/python",))))
+    with pytest.raises(MachineError, match="/no/such/python does not exist"):
+        pair.execute(broken)
+    assert pair.statuses["train-high"] == "done"
+
+
+def test_an_earlier_training_left_is_set_aside_for_each(pair: House) -> None:
+    pair.execute()
+    pair.execute(pair.plan("cache-text"))
+    shelves = sorted(path.name.partition("Z-")[2] for path in pair.folder.previous.iterdir())
+    assert shelves == ["train-high", "train-low"]

@@ -23,6 +23,15 @@ def folder(tmp_path: Path) -> RunFolder:
     return folder
 
 
+def left_both(folder: RunFolder) -> None:
+    own = {"pid": os.getpid(), "pgid": os.getpgrp(), "birth": alive.birth(os.getpid()), "host": socket.gethostname()}
+    with Ledger(folder.events) as ledger:
+        ledger.append("run-started", name="demo", rehearsal=False, steps=["train-high", "train-low"])
+        for step in ("train-high", "train-low"):
+            ledger.append("step-started", id=step, argv=[], total=1, **own)
+            ledger.append("training-begun", id=step, step=0, total=9, epoch=1, epochs=1, state=None)
+
+
 def left(folder: RunFolder, *, begun: bool = False, **changes: object) -> None:
     own = {"pid": os.getpid(), "pgid": os.getpgrp(), "birth": alive.birth(os.getpid()), "host": socket.gethostname()}
     with Ledger(folder.events) as ledger:
@@ -39,7 +48,10 @@ def test_a_training_that_still_saves_its_state_is_left_to_it(folder: RunFolder) 
     assert f"train-high of an earlier, killed run is still running (process {os.getpid()})" in str(caught.value)
     by_itself, last_resort = caught.value.fix.splitlines()
     assert by_itself == "it ends by itself, saving a state (30 s at most): type the same command again then"
-    assert last_resort == f"→ only if it never does: kill -KILL -- -{os.getpgrp()} ends it at once and loses that state"
+    assert (
+        last_resort
+        == f"→ only if that never happens: kill -KILL -- -{os.getpgrp()} ends it at once and loses that state"
+    )
 
 
 def test_what_has_no_state_to_save_only_ends(folder: RunFolder) -> None:
@@ -107,3 +119,18 @@ def test_a_run_that_lives_is_not_waited_for(folder: RunFolder, monkeypatch: pyte
     with folder.lock():
         waiting.wait(folder, 12)
     assert waiting.told == []
+
+
+def test_two_that_trained_at_the_same_time_are_both_told(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_both(folder)
+    with pytest.raises(RunFolderError) as caught:
+        refuse_left_running(folder.path, 30)
+    pid, group = os.getpid(), os.getpgrp()
+    assert f"train-high and train-low of an earlier, killed run are still running (processes {pid} and {pid})" in str(
+        caught.value
+    )
+    assert f"kill -KILL -- -{group} -{group} ends them at once and loses that state" in caught.value.fix
+    waiting = Waiting(monkeypatch, ends_at=7)
+    waiting.wait(folder, 30)
+    assert [line.split()[0] for line in waiting.told] == ["train-high", "train-low"]
+    assert 7 <= waiting.time < 8

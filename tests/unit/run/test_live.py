@@ -54,7 +54,7 @@ def test_no_line_is_wider_than_the_terminal_and_none_wraps(width: int) -> None:
     scene.start()
     before = len(scene.text.splitlines())
     scene.train(120)
-    scene.display.heard("学習開始 " * 50)
+    scene.display.heard("train-high", "学習開始 " * 50)
     lines = scene.text.splitlines()
     assert max(map(cell_len, lines)) <= width
     assert len(lines) == before + 2  # a figures line and the program's last line, whatever their length
@@ -65,7 +65,7 @@ def test_the_running_step_shows_its_progress_pace_and_log() -> None:
     scene.start()
     assert "300 steps; loading and preparing" in scene.text
     scene.train(120)
-    scene.display.heard("INFO:something")
+    scene.display.heard("train-high", "INFO:something")
     lines = [line.rstrip() for line in scene.text.splitlines()]
     assert lines[0] == "demo"
     assert lines[1].startswith("  fresh    cache-latents  all files are current")
@@ -89,6 +89,49 @@ def test_the_last_validation_stays_in_view() -> None:
     lines = [line.rstrip() for line in scene.text.splitlines()]
     assert lines[8] == "validation at step 100: 0.08 (875-891: 0.05, …, 907-923: 0.05)"
     assert max(map(cell_len, lines)) <= 80
+
+
+def both_at_once(width: int) -> Scene:
+    scene = Scene(width)
+    for index, step in enumerate(("train-high", "train-low")):
+        scene.event("step-started", id=step, total=300, pid=7 + index, log=f"logs/00{3 + index}-{step}.log", why="")
+    scene.train(120)
+    scene.display.heard("train-high", "INFO:of the high one")
+    scene.display.heard("train-low", "INFO:of the low one")
+    return scene
+
+
+def test_two_trainings_have_a_bar_each_with_its_name() -> None:
+    scene = both_at_once(80)
+    lines = [line.rstrip() for line in scene.text.splitlines()]
+    assert lines[3:5] == ["  running  train-high     4 min", "  running  train-low      4 min"]
+    assert lines[6].startswith("train-high ━")
+    assert lines[6].endswith(" 120/300 (40%)")
+    assert lines[7] == "loss 0.0796, 2 s/step, 6 min left"
+    assert lines[9] == "INFO:of the high one"
+    assert lines[11] == "train-low: 300 steps; loading and preparing"
+    assert lines[13] == "INFO:of the low one"
+    scene.event("train-step", id="train-low", step=30, total=300, loss=0.05, seconds=2.0)
+    assert any(line.startswith("train-low ") and line.endswith(" 30/300 (10%)") for line in scene.text.splitlines())
+    scene.event("step-ended", id="train-high", outcome="done", exit_code=0)
+    assert "INFO:of the high one" not in scene.text
+    assert "INFO:of the low one" in scene.text
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 120])
+def test_two_trainings_do_not_wrap_either(width: int) -> None:
+    assert max(map(cell_len, both_at_once(width).text.splitlines())) <= width
+
+
+def test_each_of_two_trainings_that_stop_says_so_by_its_name() -> None:
+    scene = both_at_once(80)
+    for step in ("train-high", "train-low"):
+        scene.event("stopping", id=step, text="finishing step 121")
+    assert "  stopping train-high     4 min" in scene.text
+    assert "  stopping train-low      4 min" in scene.text
+    file = scene.console.file
+    assert isinstance(file, io.StringIO)
+    assert "train-low: finishing step 121" in file.getvalue()
 
 
 def test_after_a_stop_was_asked_for_the_step_is_stopping() -> None:
@@ -116,7 +159,7 @@ def test_a_rehearsal_says_so_for_as_long_as_it_is_seen() -> None:
 def test_a_silent_program_is_told_after_five_minutes() -> None:
     scene = Scene(80)
     scene.start()
-    scene.display.heard("INFO:loading")
+    scene.display.heard("train-high", "INFO:loading")
     scene.time += 299
     assert "nothing printed" not in scene.text
     scene.time += 10
@@ -174,6 +217,6 @@ def test_a_vanished_terminal_ends_the_display_and_nothing_else() -> None:
     display: Display = Sturdy(broken)
     for _ in range(3):
         display.tick()
-        display.heard("x")
+        display.heard("train-high", "x")
     display.close()
     assert broken.calls == 1

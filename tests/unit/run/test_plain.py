@@ -31,7 +31,7 @@ class Scene:
         for step in range(1, total + 1):
             self.time += seconds
             self.event("train-step", id="train-high", step=step, total=total, loss=0.0796, seconds=seconds)
-            self.display.heard("")
+            self.display.heard("train-high", "")
             self.display.tick()
 
     @property
@@ -107,7 +107,7 @@ def test_a_long_preparation_quotes_the_program_once_a_minute() -> None:
     scene.event("step-started", id="train-high", total=9, pid=7, log="logs/002-train-high.log", why="")
     for second in range(121):
         scene.time += 1
-        scene.display.heard(f"\x1b[1mINFO\x1b[0m:loading\tshard {second} {'x' * 200}")
+        scene.display.heard("train-high", f"\x1b[1mINFO\x1b[0m:loading\tshard {second} {'x' * 200}")
         scene.display.tick()
     quoted = [line for line in scene.lines if "at work" in line]
     assert len(quoted) == 2
@@ -119,3 +119,20 @@ def test_a_stream_that_knows_ascii_only_gets_ascii() -> None:
     scene = Scene("ascii")
     scene.event("step-skipped", id="cache-text", why="960×960 → 512×512")
     assert scene.lines[-1] == r"[1/2] cache-text: up to date (960\xd7960 \u2192 512\xd7512)"
+
+
+def test_two_trainings_tell_their_progress_each_by_itself() -> None:
+    scene = Scene()
+    for step in ("cache-text", "train-high"):
+        scene.event("step-started", id=step, total=400, pid=7, log="logs/x.log", why="")
+    for number in range(1, 61):
+        scene.time += 1
+        for step in ("cache-text", "train-high"):
+            scene.event("train-step", id=step, step=number, total=400, loss=0.08, seconds=1.0)
+            scene.display.heard(step, "")
+            scene.display.tick()
+    told = [line.partition(": step ")[0] for line in scene.lines if ": step " in line]
+    assert told == ["[1/2] cache-text", "[2/2] train-high"] * 3
+    for step in ("cache-text", "train-high"):
+        scene.event("stopping", id=step, text="finishing step 61")
+    assert scene.lines[-1] == "[2/2] train-high: finishing step 61"
