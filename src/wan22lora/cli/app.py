@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wan22lora import __version__
-from wan22lora.cli import cache, check, doctor, init, models, presets, schema, setup, status, train
+from wan22lora.cli import cache, captions, check, doctor, init, models, presets, schema, setup, status, train
 from wan22lora.cli.screen import fitted, say
 from wan22lora.errors import Failure
 
@@ -30,6 +30,7 @@ app.command("cache")(cache.cache)
 app.command("doctor")(doctor.doctor)
 app.command("setup")(setup.setup)
 app.command("schema")(schema.schema)
+app.add_typer(captions.app, name="captions")
 app.add_typer(models.app, name="models")
 app.add_typer(presets.app, name="presets")
 

@@ -1,0 +1,202 @@
+"""`wan22lora captions prompt|import|write|apply|find|replace|undo|redo`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Captions: an instruction for a chat, taking over and writing them, editing, undo.", no_args_is_help=True
+)
+
+PlaceArgument = Annotated[
+    Path, typer.Argument(metavar="DIR|RUN.YAML", help="The folder of pictures or clips, or a run with its folders.")
+]
+ExtensionOption = Annotated[
+    str | None,
+    typer.Option("--extension", metavar=".EXT", help="Of the caption files; otherwise run.yaml's, or .txt."),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change; write nothing.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Show every file, not only the first 20.")]
+RegexOption = Annotated[bool, typer.Option("--regex", help="The text is a regular expression (Python's).")]
+IgnoreCaseOption = Annotated[bool, typer.Option("--ignore-case", "-i", help="Capital letters do not matter.")]
+WordOption = Annotated[bool, typer.Option("--word", "-w", help="Whole words only.")]
+
+
+KindOption = Annotated[
+    str | None, typer.Option("--kind", metavar="style|character|person|concept", help="What the LoRA is for.")
+]
+TriggerOption = Annotated[
+    str | None, typer.Option("--trigger", metavar="WORD", help="The word that calls the LoRA up; begins each caption.")
+]
+StyleTagOption = Annotated[
+    str | None,
+    typer.Option("--style-tag", metavar="TEXT", help="Words for the style, the same at the front of each caption."),
+]
+
+
+@app.command("prompt")
+def prompt(
+    kind: KindOption = None,
+    trigger: TriggerOption = None,
+    style_tag: StyleTagOption = None,
+) -> None:
+    """Print the instruction to give to a chat together with the pictures.
+
+    It asks for a zip of .txt files, which `captions import` takes over.
+    """
+    from wan22lora.captions.instruction import for_a_chat, kind_named
+
+    typer.echo(for_a_chat(kind_named(kind), trigger, style_tag))
+
+
+@app.command("apply")
+def apply(
+    where: PlaceArgument,
+    trigger: Annotated[
+        str | None,
+        typer.Option("--trigger", metavar="WORD", help="Put in front of captions that do not have it anywhere."),
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option("--prefix", metavar="TEXT", help="Put in front, behind the trigger, where it is not there yet."),
+    ] = None,
+    extension: ExtensionOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    every: AllOption = False,
+) -> None:
+    """Put the trigger word, a style tag, or both in front of every caption that lacks them.
+
+    A run.yaml's own trigger is meant when neither is given. Doing it twice changes nothing the second time.
+    """
+    from wan22lora.captions.editing import with_opening
+    from wan22lora.captions.place import place_at
+    from wan22lora.captions.texts import edited, texts_of
+    from wan22lora.cli.propose import propose, say_all
+
+    _settle(where, dry_run)
+    place = place_at(where, extension)
+    edit = with_opening(trigger if trigger or prefix else place.trigger, prefix)
+    texts, findings = texts_of(place)
+    say_all([*place.notes, *findings])
+    propose(edited(texts, edit), place, yes=yes, dry_run=dry_run, every=every)
+
+
+@app.command("find")
+def find(
+    where: PlaceArgument,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for.")],
+    regex: RegexOption = False,
+    ignore_case: IgnoreCaseOption = False,
+    word: WordOption = False,
+    extension: ExtensionOption = None,
+) -> None:
+    """Show the captions that have a text in them, with the words around it."""
+    from wan22lora.captions.editing import pattern_for
+    from wan22lora.captions.place import place_at
+    from wan22lora.captions.show import match_as_text
+    from wan22lora.captions.texts import texts_of
+    from wan22lora.cli.propose import say_all, show
+    from wan22lora.dataset.problems import counted
+
+    pattern = pattern_for(text, regex=regex, ignore_case=ignore_case, word=word)
+    place = place_at(where, extension)
+    texts, findings = texts_of(place)
+    say_all([*place.notes, *findings])
+    found = {file: caption for file, caption in texts.items() if pattern.search(caption)}
+    for file, caption in found.items():
+        show(match_as_text(place.name_of(file), caption, pattern))
+    typer.echo(f"{len(found)} of {counted(len(texts), 'caption')}")
+
+
+@app.command("replace")
+def replace(
+    where: PlaceArgument,
+    text: Annotated[str, typer.Argument(metavar="FIND", help="What to look for.")],
+    replacement: Annotated[str, typer.Argument(metavar="REPLACE", help="What to put there; '' to take it out.")],
+    regex: RegexOption = False,
+    ignore_case: IgnoreCaseOption = False,
+    word: WordOption = False,
+    extension: ExtensionOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    every: AllOption = False,
+) -> None:
+    """Replace a text in all captions, after showing what would change."""
+    from wan22lora.captions.editing import pattern_for, with_replacement
+    from wan22lora.captions.place import place_at
+    from wan22lora.captions.texts import edited, texts_of
+    from wan22lora.cli.propose import propose, say_all
+
+    pattern = pattern_for(text, regex=regex, ignore_case=ignore_case, word=word)
+    edit = with_replacement(pattern, replacement, regex=regex)
+    _settle(where, dry_run)
+    place = place_at(where, extension)
+    texts, findings = texts_of(place)
+    say_all([*place.notes, *findings])
+    propose(edited(texts, edit), place, yes=yes, dry_run=dry_run, every=every)
+
+
+@app.command("undo")
+def undo(
+    where: PlaceArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take back captions too that were edited since.")] = False,
+    dry_run: DryRunOption = False,
+    every: AllOption = False,
+) -> None:
+    """Take back the last change of captions, by whichever command; again for the one before.
+
+    `captions redo` makes it once more. The last 100 changes are kept, in a hidden folder beside the captions.
+    """
+    _turn(where, yes, dry_run, every, back=True)
+
+
+@app.command("redo")
+def redo(
+    where: PlaceArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Overwrite captions too that were edited since.")] = False,
+    dry_run: DryRunOption = False,
+    every: AllOption = False,
+) -> None:
+    """Make the change once more that `captions undo` took back last."""
+    _turn(where, yes, dry_run, every, back=False)
+
+
+def _turn(where: Path, yes: bool, dry_run: bool, every: bool, *, back: bool) -> None:
+    from wan22lora.captions.changes import edited_since, make_again, step_back, step_forward, take_back
+    from wan22lora.captions.place import folders_named
+    from wan22lora.captions.show import changes_as_text, in_short
+    from wan22lora.captions.turning import refusal, turned
+    from wan22lora.cli.propose import show, typed
+
+    _settle(where, dry_run)
+    folders = folders_named(where)
+    step = step_back(folders) if back else step_forward(folders)
+    if step is None:
+        typer.echo(f"There is nothing to {'take back' if back else 'make again'} in {where}.")
+        return
+    edited = edited_since(step, forward=not back)
+    changes = turned(step, back=back)
+    show(changes_as_text(changes, lambda file: file.name, every=every))
+    typer.echo(f"`{step.what}` ({step.when[:16]} UTC), {in_short(changes)}")
+    if edited and not yes:
+        raise refusal(edited, f"{typed()} --yes", back=back)
+    if dry_run:
+        typer.echo("Nothing was written (--dry-run).")
+        return
+    (take_back if back else make_again)(step)
+    typer.echo("Taken back." if back else "Made again.")
+
+
+def _settle(where: Path, dry_run: bool) -> None:
+    """Completes what a killed command left half done; `--dry-run` only looks."""
+    from wan22lora.captions.changes import settle
+    from wan22lora.captions.place import folders_named
+    from wan22lora.cli.propose import completed
+
+    if not dry_run:
+        completed(settle(folders_named(where)))

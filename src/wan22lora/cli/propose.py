@@ -1,0 +1,100 @@
+"""Changes of captions on the screen, and the question before they are made."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from wan22lora.captions.journal import Change
+    from wan22lora.captions.place import Place
+    from wan22lora.errors import Finding
+
+_MARK = re.compile(r"^ *(?:[-+] )?")
+"""What stands before the text of a line; what is wrapped stays under the text."""
+
+
+def propose(
+    changes: Sequence[Change],
+    place: Place,
+    *,
+    yes: bool,
+    dry_run: bool = False,
+    every: bool = False,
+) -> bool:
+    """Show the changes, ask, make them. True when they were made or there were none.
+
+    Raises SpecError where nobody can be asked.
+    """
+    from wan22lora.captions.changes import carry_out
+    from wan22lora.captions.show import changes_as_text, in_short
+    from wan22lora.captions.texts import emptied
+    from wan22lora.dataset.problems import listed
+    from wan22lora.errors import SpecError
+
+    if not changes:
+        typer.echo("Nothing to change.")
+        return True
+    show(changes_as_text(changes, place.name_of, every=every))
+    typer.echo(in_short(changes))
+    if empty := emptied(changes):
+        typer.echo(f"warning: without words then: {listed(empty)}", err=True)
+    if dry_run:
+        typer.echo("Nothing was written (--dry-run).")
+        return False
+    if not yes and not sys.stdin.isatty():
+        raise SpecError("Nothing was written: there is nobody to ask.", fix=f"{typed()} --yes")
+    if not yes and not typer.confirm("Write this?"):
+        typer.echo("Nothing was written.")
+        return False
+    carry_out(changes, typed())
+    typer.echo(f"Written. `{undo_command(place.typed)}` takes it back.")
+    return True
+
+
+def show(lines: Iterable[Text]) -> None:
+    """Print styled lines, wrapped at the terminal's width; 80 columns and no colour for files and pipes."""
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 80)
+    for line in lines:
+        indent = len(line) - len(_MARK.sub("", line.plain))
+        for number, part in enumerate(line[indent:].wrap(console, max(20, console.width - indent))):
+            part.rstrip()
+            console.print(line[:indent] if number == 0 else " " * indent, part, sep="", soft_wrap=True)
+
+
+def say_all(notes: Iterable[Finding]) -> None:
+    """Warnings, before what they are about."""
+    from wan22lora.cli.screen import fitted, say
+
+    for finding in notes:
+        say(fitted(f"{finding.level}: {finding}"), err=True)
+
+
+def completed(what: Iterable[str]) -> None:
+    """What `settle` says."""
+    from wan22lora.cli.screen import fitted, say
+
+    for line in what:
+        say(fitted(line), err=True)
+
+
+def undo_command(what: str) -> str:
+    """What takes the change back."""
+    import shlex
+
+    return shlex.join(["wan22lora", "captions", "undo", what])
+
+
+def typed() -> str:
+    """The command line, for the record and for typing it again."""
+    import shlex
+
+    return shlex.join(["wan22lora", *sys.argv[1:]])
