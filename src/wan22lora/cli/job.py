@@ -28,8 +28,11 @@ def carry_out_or_show(
     from wan22lora.cli.screen import fitted, say
     from wan22lora.cli.summary import summary
     from wan22lora.errors import DatasetError
-    from wan22lora.machine.nvidia import gpu_memory_gib
-    from wan22lora.machine.settings import read_machine
+    from wan22lora.machine.gpus import usable_gpus
+    from wan22lora.machine.nvidia import gpu_memory_gib, read_nvidia
+    from wan22lora.machine.ram import read_ram
+    from wan22lora.machine.settings import cpu_cores, read_machine
+    from wan22lora.plan.at_once import at_once
     from wan22lora.plan.build import Prepared, prepare
     from wan22lora.plan.continuation import EXTEND, raise_refusals
     from wan22lora.plan.lacking import lacking
@@ -48,6 +51,8 @@ def carry_out_or_show(
         gpu_memory_gib=lambda: None if rehearse else gpu_memory_gib(machine.gpu),
         folder_suffix="-rehearsal" if rehearse else "",
     )
+    gpus = usable_gpus(machine.gpus, read_nvidia())
+    ram = None if rehearse else read_ram()
     wanted = steps(tuple(expert.step for expert in spec.experts))
 
     def prepare_without(spec: Spec, done: frozenset[str]) -> Prepared:
@@ -60,7 +65,8 @@ def carry_out_or_show(
             restart=wanted - done if restart else frozenset(),
             extend=extend,
         )
-        return replace(prepared, plan=prepared.plan.only(wanted))
+        chosen = replace(prepared, plan=prepared.plan.only(wanted))
+        return at_once(chosen, gpus, cores=cpu_cores(), ram_available=ram.available if ram is not None else None)
 
     def carry_out(spec: Spec, tried: frozenset[str]) -> Prepared:
         return carry_out_as_weights_arrive(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from wan22lora.dataset.predict import bucket_loads
 from wan22lora.errors import Finding
 from wan22lora.musubi.programs import is_program
+from wan22lora.plan.at_once import trainings_at_once
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import PlannedFile, Step
 from wan22lora.plan.states import FOLDER, KEY_FILE, finished_file
@@ -27,6 +28,7 @@ def plan_as_json(prepared: Prepared) -> str:
             "env": dict(step.env),
             "fresh": step.fresh,
             "why": step.why,
+            "after": list(step.after),
             **({"predicted_steps": step.predicted_steps} if step.predicted_steps is not None else {}),
             **({"continues": str(step.continues.path)} if step.continues is not None else {}),
             **({"refused": [each.message for each in step.refusal.findings]} if step.refusal is not None else {}),
@@ -63,8 +65,11 @@ def _script(prepared: Prepared, not_here: Iterable[Finding]) -> Iterator[str]:
     for step in steps:
         if step.anew:  # now, so that nothing continues the old training if an earlier step fails
             yield from _left_behind(step, run_folder)
+    beside = [step.id for step in trainings_at_once(prepared.plan) if step.refusal is None]
     for step in prepared.plan.steps:
-        yield from _step(step, run_folder)
+        yield from _step(step, run_folder, background=step.id in beside)
+    if beside:
+        yield from _wait_for(beside)
 
 
 def _needed_folders(prepared: Prepared) -> set[str]:
@@ -109,11 +114,12 @@ def _file(file: PlannedFile) -> Iterator[str]:
     yield "END"
 
 
-def _step(step: Step, run_folder: RunFolder) -> Iterator[str]:
+def _step(step: Step, run_folder: RunFolder, *, background: bool) -> Iterator[str]:
     yield ""
     why = " ".join(step.why.splitlines())  # it may quote a setting of several lines
     yield f"# {step.id}: {'fresh, would be skipped: ' if step.fresh else ''}{why}"
-    lines = [*(() if step.fresh or step.id.startswith("cache-") else _apart(step, run_folder)), *_command(step)]
+    command = _in_background(step) if background else _command(step)
+    lines = [*(() if step.fresh or step.id.startswith("cache-") else _apart(step, run_folder)), *command]
     stale = [f"rm -f {shlex.quote(str(path))}" for path in step.stale]
     if step.fresh or step.refusal is not None:
         yield from (f"# {part}" for line in lines for part in line.splitlines())
@@ -151,6 +157,26 @@ def _left_behind(step: Step, run_folder: RunFolder) -> Iterator[str]:
         old = shlex.quote(str(path))
         new = f"{shelf}/{FOLDER if path == states else shlex.quote(path.name)}"
         yield f"if [ -e {old} ]; then mkdir -p {shelf} && mv {old} {new}; fi"
+
+
+def _in_background(step: Step) -> Iterator[str]:
+    yield "("
+    yield from _command(step)
+    yield ") &"
+    yield f"{_variable(step.id)}=$!"
+
+
+def _wait_for(steps: Iterable[str]) -> Iterator[str]:
+    yield ""
+    yield "# they train at the same time; when one fails, the other goes on to its end"
+    yield "failed=0"
+    for step in steps:
+        yield f'wait "${_variable(step)}" || {{ failed=$?; echo "{step} failed with exit code $failed" >&2; }}'
+    yield '[ "$failed" -eq 0 ]'
+
+
+def _variable(step: str) -> str:
+    return step.replace("-", "_")
 
 
 def _command(step: Step) -> Iterator[str]:

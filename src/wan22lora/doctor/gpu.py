@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from wan22lora.doctor.check import Check, command, failure, gib, listed, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import GIB, Need, gpu_needs
+from wan22lora.machine.gpus import usable_gpus
 from wan22lora.machine.nvidia import Gpu, GpuProcess
 
 _AMPERE = (8, 0)
@@ -65,8 +66,12 @@ def gpu(facts: Facts) -> Iterator[Check]:
         )
         yield warning("gpu-order", text, "export CUDA_DEVICE_ORDER=PCI_BUS_ID")
     elif several:
-        text = f"{len(facts.nvidia.gpus)} GPUs; a training uses one of them, {facts.machine.gpu} here"
-        yield ok("gpu-order", f"{text} (CUDA_VISIBLE_DEVICES chooses another)")
+        usable = usable_gpus(facts.machine.gpus, facts.nvidia)
+        if len(usable) > 1:
+            text = f"the two experts of a run train at the same time, on GPU {usable[0]} and GPU {usable[1]}"
+        else:
+            text = f"a run uses GPU {usable[0]}"
+        yield ok("gpu-order", f"{len(facts.nvidia.gpus)} GPUs; {text} (CUDA_VISIBLE_DEVICES chooses others)")
 
 
 def gpu_memory(facts: Facts) -> Iterator[Check]:

@@ -13,18 +13,11 @@ from wan22lora.dataset.predict import BucketLoad, batches_per_epoch, bucket_load
 from wan22lora.doctor.run_facts import Run
 from wan22lora.musubi.names import Saving, saved
 from wan22lora.plan.class_captions import class_of
+from wan22lora.plan.loading_ram import swapping_ram
 from wan22lora.plan.memory import loading_gib, peak_gib, tokens
-from wan22lora.plan.weights import expert_weights
 from wan22lora.spec.resolved import Expert, Spec
 
 GIB = 2**30
-RAM_SWAPPING = 17_000_000_000
-"""Loading an expert with any block swapped where its weights arrive in 8 bits: 14.8 GiB, in one case 15.9. They do when
-the file holds them so, and in the extension, which casts tensor by tensor."""
-RAM_SWAPPING_16 = 30_000_000_000
-"""The same without `fp8_base`: 27.7 GiB in the extension."""
-RAM_SWAPPING_PLAIN = 44_000_000_000
-"""The same under `trainer: plain`: 40.9 GiB, the file and its 8-bit copy."""
 RAM_TEXT = 12_500_000_000
 """The text encoder passes through RAM: 11.2 GiB."""
 RAM_OFFLOAD = 10_500_000_000
@@ -59,19 +52,14 @@ def ram_needs(run: Run) -> Iterator[Need]:
     for expert in _experts_to_train(run):
         settings = expert.settings
         if settings.blocks_to_swap:
-            yield Need(_swapping(run, expert), f"loading an expert with `blocks_to_swap: {settings.blocks_to_swap}`")
+            yield Need(
+                swapping_ram(run.spec, expert, run.weights),
+                f"loading an expert with `blocks_to_swap: {settings.blocks_to_swap}`",
+            )
         elif settings.gradient_checkpointing_cpu_offload:
             yield Need(RAM_OFFLOAD, "`gradient_checkpointing_cpu_offload: true`")
         else:
             yield Need(RAM_LEAST, "a training")
-
-
-def _swapping(run: Run, expert: Expert) -> int:
-    if (expert_weights(run.weights, expert.name).facts.dtype or "").startswith("fp8"):
-        return RAM_SWAPPING
-    if run.spec is None or run.spec.trainer == "plain":
-        return RAM_SWAPPING_PLAIN
-    return RAM_SWAPPING if expert.settings.fp8_base else RAM_SWAPPING_16
 
 
 def gpu_needs(run: Run) -> Iterator[Need]:

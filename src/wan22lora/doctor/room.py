@@ -8,12 +8,12 @@ from wan22lora.doctor.check import Check, failure, gb, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import (
     GIB,
-    RAM_SWAPPING,
     RAM_TEXT,
     Need,
     ram_needs,
     shared_memory_need,
 )
+from wan22lora.plan.loading_ram import RAM_SWAPPING
 
 _NEVER_SWAPS = 42 * GIB
 """GPU memory from which presets/hardware swaps no blocks."""

@@ -42,6 +42,8 @@ class Machine:
     """CPU threads that a training may use."""
     gpu: str = "0"
     """The value of CUDA_VISIBLE_DEVICES for a training: one GPU, since several would silently become data parallel."""
+    gpus: tuple[str, ...] = ()
+    """All that CUDA_VISIBLE_DEVICES names here; empty where nobody has set it."""
 
 
 def settings_path() -> Path:
@@ -77,7 +79,7 @@ def read_machine(musubi: Path | None = None) -> Machine:
         python = settings["musubi_python"]
     else:
         python = python_of(checkout)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    named = tuple(each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip())
     models = settings.get("models", data_folder() / "models")
     return Machine(
         musubi=checkout,
@@ -85,8 +87,9 @@ def read_machine(musubi: Path | None = None) -> Machine:
         python=absolute(python.expanduser()),
         models=models,
         hub=models / "hub" if (models / "hub" / TOKENIZER_FOLDER / "refs" / "main").is_file() else None,
-        cpu_threads=_cpu_threads(),
-        gpu=visible or "0",
+        cpu_threads=min(cpu_cores(), MOST_CPU_THREADS),
+        gpu=named[0] if named else "0",
+        gpus=named,
     )
 
 
@@ -96,9 +99,9 @@ def _belongs(checkout: Path, settings: Mapping[str, Path], *, named: bool) -> bo
     return settings.get("musubi") == checkout or ("musubi" not in settings and not named)
 
 
-def _cpu_threads() -> int:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, MOST_CPU_THREADS)
+def cpu_cores() -> int:
+    """CPU cores that programs started here may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def python_of(checkout: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,17 +13,18 @@ from wan22lora.machine.settings import Machine
 from wan22lora.models.arriving import is_arriving
 from wan22lora.musubi.diagnoses import diagnose
 from wan22lora.musubi.log_lines import parse
+from wan22lora.plan.at_once import trainings_at_once
 from wan22lora.plan.build import History, Prepared
 from wan22lora.plan.caches import begin, drop_overtaken, read_manifest, settle
 from wan22lora.plan.continuation import raise_refusals
 from wan22lora.plan.lacking import arriving, lacking
-from wan22lora.plan.model import Step
+from wan22lora.plan.model import Step, StepId
 from wan22lora.plan.sources import cache_folder_of
 from wan22lora.plan.states import read_states, states_of
 from wan22lora.run.attempt import CACHING
 from wan22lora.run.display import Display
 from wan22lora.run.folder import RunFolder
-from wan22lora.run.runner import Outcome, execute
+from wan22lora.run.runner import Outcome, Renew, execute
 from wan22lora.run.verify import verify
 
 POLL_SECONDS = 2.0
@@ -49,6 +50,8 @@ def carry_out_as_weights_arrive(
 ) -> Prepared:
     """Runs what can run, waits for the weights that another process is fetching, and goes on; returns the last plan.
 
+    Of trainings that run at the same time each starts when its own weights are here.
+
     The plan is made anew after each wait, because it depends on what the files are; `prepare_without` is told which
     steps were carried out already, so that none is forced twice. Raises what carry_out raises.
     """
@@ -56,8 +59,11 @@ def carry_out_as_weights_arrive(
     while True:
         steps = [step for step in prepared.plan.steps if not prepared.plan.rehearsal]
         waits = {step.id: path for step in steps if (path := arriving(prepared, step)) is not None}
-        if not waits:
-            carry_out(prepared, machine, display=display(), again=again)
+        if waits.keys() <= {step.id for step in trainings_at_once(prepared.plan)}:
+            for step_id, path in waits.items():
+                tell(f"{step_id} waits for {path.name}, which is still being fetched")
+            renew = _Renewal(waits, frozenset(step.id for step in steps), prepare_without, machine, again)
+            carry_out(prepared, machine, display=display(), again=again, renew=renew)
             return prepared
         _raise_lacking(prepared, machine)
         raise_refusals(steps, again)
@@ -74,8 +80,43 @@ def carry_out_as_weights_arrive(
         prepared = prepare_without(done)
 
 
-def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: str) -> Outcome:
-    """Runs every step that is not fresh; `again` is the command that continues after a failure.
+class _Renewal:
+    """Gives trainings that wait for weights as the plan has them once those are here. The others train meanwhile."""
+
+    def __init__(
+        self,
+        waits: Mapping[StepId, Path],
+        ids: frozenset[str],
+        prepare_without: Callable[[frozenset[str]], Prepared],
+        machine: Machine,
+        again: str,
+    ) -> None:
+        self._waits, self._ids = waits, ids
+        self._prepare_without, self._machine, self._again = prepare_without, machine, again
+        self._looked_at: dict[str, float] = {}
+
+    def __call__(self, step: Step) -> Step | None:
+        path = self._waits.get(step.id)
+        if path is None:
+            return step
+        now = time.monotonic()
+        if now - self._looked_at.get(step.id, -POLL_SECONDS) < POLL_SECONDS:
+            return None
+        self._looked_at[step.id] = now
+        if is_arriving(path):
+            return None
+        prepared = self._prepare_without(self._ids - {step.id})
+        alone = replace(prepared, plan=prepared.plan.only(frozenset({step.id})))
+        _raise_lacking(alone, self._machine)
+        raise_refusals(alone.plan.steps, self._again)
+        (renewed,) = alone.plan.steps
+        return renewed
+
+
+def carry_out(
+    prepared: Prepared, machine: Machine, *, display: Display, again: str, renew: Renew | None = None
+) -> Outcome:
+    """Runs every step that is not fresh; `again` is the command that continues after a failure, `renew` as for execute.
 
     Raises MachineError for what the machine lacks and RunFolderError for trainings that cannot go on, both before
     anything starts, and what execute raises.
@@ -115,6 +156,7 @@ def carry_out(prepared: Prepared, machine: Machine, *, display: Display, again: 
         diagnose=_causes,
         begin=begin_caches,
         settle=settle_caches,
+        renew=renew,
         grace_seconds=prepared.spec.stop_grace,
     )
 

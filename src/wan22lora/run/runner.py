@@ -28,6 +28,7 @@ from wan22lora.run.stop import StopRequest
 
 Settle = Callable[[Step], None]
 Earlier = Callable[[Step], Iterable[Path]]
+Renew = Callable[[Step], Step | None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def execute(
     begin: Settle | None = None,
     settle: Settle | None = None,
     earlier: Earlier = earlier_outputs,
+    renew: Renew | None = None,
     stop: StopRequest | None = None,
     grace_seconds: float = 30.0,
     now: Callable[[], float] = time.time,
@@ -63,9 +65,10 @@ def execute(
 
     `verify` looks at the files of a step that exited with 0; an error among its findings fails the step. `begin` is
     called before a caching step removes or makes anything, though it be fresh, and `settle` after every end of one,
-    good or bad, before `verify`. `earlier` names what is moved to `previous/` before a step starts. `again` is the
-    command that continues the run. `grace_seconds` is what a program may take to end well when it is stopped. Without
-    `stop`, SIGINT, SIGTERM and SIGHUP end the run; a caller that gives one
+    good or bad, before `verify`. `earlier` names what is moved to `previous/` before a step starts. `renew` gives a
+    step whose turn it is as it is to run now, or None while what it needs is still on its way; the Failure that it may
+    raise is the step's. `again` is the command that continues the run. `grace_seconds` is what a program may take to
+    end well when it is stopped. Without `stop`, SIGINT, SIGTERM and SIGHUP end the run; a caller that gives one
     listens itself.
 
     Raises StepFailed (OutOfMemory among them), OutputsWrong, Interrupted, RunFolderError (locked, not this run's, still
@@ -85,7 +88,7 @@ def execute(
         sturdy = Sturdy(display)
         stack.callback(sturdy.close)
         stage = Stage(folder, ledger, sturdy, stop, clock)
-        hooks = _Hooks(verify, begin, settle, earlier, parse, diagnose, again, grace_seconds)
+        hooks = _Hooks(verify, begin, settle, earlier, renew, parse, diagnose, again, grace_seconds)
         return _Run(stage, hooks).whole(plan)
 
 
@@ -95,6 +98,7 @@ class _Hooks:
     begin: Settle | None
     settle: Settle | None
     earlier: Earlier
+    renew: Renew | None
     parse: Parse
     diagnose: failures.Diagnose | None
     again: str
@@ -191,10 +195,12 @@ class _Turns:
         """The ids of the steps that ran, in the plan's order. Raises what made one of them fail."""
         try:
             self._start_those_whose_turn_it_is()
-            while self._running:
+            while self._running or (self._waiting and not self._failures):
                 self._run.stage.hear()
                 for attempt in tuple(self._running):
                     self._advance(attempt)
+                if not self._running:  # what the others need is on its way
+                    time.sleep(POLL_SECONDS)
                 self._run.stage.display.tick()
                 self._start_those_whose_turn_it_is()
         except BaseException:
@@ -222,7 +228,24 @@ class _Turns:
 
     def _next(self) -> Step | None:
         unfinished = {step.id for step in (*self._waiting, *(attempt.step for attempt in self._running))}
-        return next((step for step in self._waiting if unfinished.isdisjoint(step.after)), None)
+        for position, step in enumerate(self._waiting):
+            if unfinished.isdisjoint(step.after) and not self._failures and self._is_ready(step):
+                return self._waiting[position]
+        return None
+
+    def _is_ready(self, step: Step) -> bool:
+        """Whether nothing it needs is on its way; a stop is told of such a step as of others."""
+        renew = self._run.hooks.renew
+        if renew is None or step.fresh or self._run.stage.stop.count:
+            return True
+        try:
+            renewed = renew(step)
+        except Failure as failure:
+            self._failures.append(failure)
+            return False
+        if renewed is not None:
+            self._waiting[self._waiting.index(step)] = renewed
+        return renewed is not None
 
     def _start(self, step: Step) -> None:
         followers = () if self._plan.rehearsal else [each for each in self._plan.steps if step.id in each.after]

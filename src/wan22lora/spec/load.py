@@ -109,6 +109,7 @@ class _Loader:
             pin=pin,
             trainer=self.top.values.get("trainer", "plain" if pin is ARTICLE else "extension"),
             speed=self.top.values.get("speed", "reference"),
+            parallel=self.top.values.get("parallel", "experts"),
             stop_grace=float(self.top.values.get("stop_grace", 30)),
             on_oom=self.top.values.get("on_oom", "stop"),
             validation=self._validation(),

@@ -254,6 +254,10 @@ class Partial(Keys):
     """How the trainer computes: `reference` (default) by musubi's modules, `fast` the same blocks in 0.4 to 0.6 of the
     time, by the GPU's room. At full size its losses were within 5e-4 of reference's in isolated steps on random
     weights; on released weights they are not yet shown to be within 2e-4. Not with `trainer: plain`."""
+    parallel: Literal["experts", "off"] | None = None
+    """What several GPUs are for. `experts` (default) trains both experts at the same time, each on a GPU of its own,
+    where two are to be had: those that CUDA_VISIBLE_DEVICES names, or without it the idle ones of a machine whose GPUs
+    are alike. `off` trains one after the other on one GPU. What is learned is the same."""
     stop_grace: Annotated[float, Field(gt=0)] | None = None
     """Seconds that a training may take to end its step and save its state when it is stopped (30 when left out)."""
     on_oom: Literal["stop", "retry"] | None = None
