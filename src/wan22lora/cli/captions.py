@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Captions: an instruction for a chat, taking over and writing them, editing, undo.", no_args_is_help=True
-)
+app = typer.Typer(help="Captions: getting them written, taking them over, editing, undo.", no_args_is_help=True)
 
 PlaceArgument = Annotated[
     Path, typer.Argument(metavar="DIR|RUN.YAML", help="The folder of pictures or clips, or a run with its folders.")
@@ -44,13 +42,60 @@ def prompt(
     trigger: TriggerOption = None,
     style_tag: StyleTagOption = None,
 ) -> None:
-    """Print the instruction to give to a chat together with the pictures.
+    """Print what to tell a chat along with the pictures.
 
     It asks for a zip of .txt files, which `captions import` takes over.
     """
     from wan22lora.captions.instruction import for_a_chat, kind_named
 
     typer.echo(for_a_chat(kind_named(kind), trigger, style_tag))
+
+
+@app.command("import")
+def import_answers(
+    answers: Annotated[
+        Path,
+        typer.Argument(metavar="ANSWERS", help="The chat's zip, a folder of texts, or one text with all captions."),
+    ],
+    where: PlaceArgument,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", metavar="name|order", help="How to match; otherwise by name, by order where no name fits."
+        ),
+    ] = None,
+    only_missing: Annotated[
+        bool, typer.Option("--only-missing", help="Leave captions that are there as they are.")
+    ] = False,
+    extension: ExtensionOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    every: AllOption = False,
+) -> None:
+    """Take over the captions that a chat returned.
+
+    Shows first which goes where. Nothing is unpacked, and what is no caption (a refusal, a picture, a web page) is left out by name. Names that are
+    only shifted, as chats often number them, are put right.
+    """
+    from wan22lora.captions.matching import how_named
+    from wan22lora.captions.place import place_at
+    from wan22lora.captions.show import SHOWN, readable
+    from wan22lora.captions.taking_over import take_over
+    from wan22lora.cli.propose import propose, say_all
+
+    how = how_named(by)
+    _settle(where, dry_run)
+    place = place_at(where, extension)
+    taken = take_over(answers, place, how, only_missing=only_missing)
+    matching = taken.matching
+    typer.echo(f"{len(matching.pairs)} captions matched by {matching.how}: {matching.why}.")
+    if matching.renumbered:
+        for medium, answer in matching.pairs[: None if every else SHOWN]:
+            typer.echo(f"  {readable(answer.name)}  →  {readable(place.name_of(medium.caption))}")
+        if len(matching.pairs) > SHOWN and not every:
+            typer.echo(f"  … and {len(matching.pairs) - SHOWN} more (all with --all)")
+    say_all([*place.notes, *taken.findings])
+    propose(taken.changes, place, yes=yes, dry_run=dry_run, every=every)
 
 
 @app.command("apply")
@@ -69,9 +114,9 @@ def apply(
     dry_run: DryRunOption = False,
     every: AllOption = False,
 ) -> None:
-    """Put the trigger word, a style tag, or both in front of every caption that lacks them.
+    """Put a trigger, a style tag or both in front.
 
-    A run.yaml's own trigger is meant when neither is given. Doing it twice changes nothing the second time.
+    Only where they are missing. A run.yaml's own trigger is meant when neither is given. Doing it twice changes nothing the second time.
     """
     from wan22lora.captions.editing import with_opening
     from wan22lora.captions.place import place_at
@@ -95,7 +140,7 @@ def find(
     word: WordOption = False,
     extension: ExtensionOption = None,
 ) -> None:
-    """Show the captions that have a text in them, with the words around it."""
+    """Show captions that have a text in them."""
     from wan22lora.captions.editing import pattern_for
     from wan22lora.captions.place import place_at
     from wan22lora.captions.show import match_as_text
@@ -126,7 +171,9 @@ def replace(
     dry_run: DryRunOption = False,
     every: AllOption = False,
 ) -> None:
-    """Replace a text in all captions, after showing what would change."""
+    """Replace a text in all captions.
+
+    Shows first what would change."""
     from wan22lora.captions.editing import pattern_for, with_replacement
     from wan22lora.captions.place import place_at
     from wan22lora.captions.texts import edited, texts_of
@@ -148,9 +195,9 @@ def undo(
     dry_run: DryRunOption = False,
     every: AllOption = False,
 ) -> None:
-    """Take back the last change of captions, by whichever command; again for the one before.
+    """Take back the last change of captions.
 
-    `captions redo` makes it once more. The last 100 changes are kept, in a hidden folder beside the captions.
+    Whichever command made it; typed again, the one before. `captions redo` makes it once more. The last 100 changes are kept, in a hidden folder beside the captions.
     """
     _turn(where, yes, dry_run, every, back=True)
 
@@ -162,7 +209,7 @@ def redo(
     dry_run: DryRunOption = False,
     every: AllOption = False,
 ) -> None:
-    """Make the change once more that `captions undo` took back last."""
+    """Make again what undo took back."""
     _turn(where, yes, dry_run, every, back=False)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan22lora.captions.changes import (
@@ -47,6 +47,7 @@ def change(folder: Path, what: str = "captions replace", **texts: str | None) ->
     carry_out(changes_to(wanted), what)
 
 
+@settings(deadline=None, max_examples=40)
 @given(CONTENTS, st.lists(CONTENTS, max_size=5))
 def test_whatever_was_done_can_be_taken_back_and_made_again(
     first: dict[str, bytes | None], then: list[dict[str, bytes | None]]
@@ -78,6 +79,7 @@ def test_whatever_was_done_can_be_taken_back_and_made_again(
         assert step_forward([folder]) is None
 
 
+@settings(deadline=None, max_examples=24)
 @given(st.permutations(["a", "b", "c", "d"]))
 def test_captions_can_swap_their_names(order: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -1,0 +1,102 @@
+"""All captions in one text: as `captions write --review` writes it for editing, and as chats answer in many ways."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+from wan22lora.captions.answer import Answer
+from wan22lora.dataset.listing import CLIP_EXTENSIONS, PICTURE_EXTENSIONS
+
+_EXTENSIONS = "|".join(
+    sorted({re.escape(each.lower()) for each in (*PICTURE_EXTENSIONS, *CLIP_EXTENSIONS, ".txt", ".caption")})
+)
+_NAMED = re.compile(
+    rf"^[ \t]*(?:[-*+•]|\d{{1,5}}[.)])?[ \t]*[#=*_`\[\"“]*[ \t]*"
+    rf"(?P<name>[^\n:*`\"“”]{{1,200}}?(?:{_EXTENSIONS}))"
+    r"[ \t]*[=*_`\]\"”]*[ \t]*(?P<rest>$|[:—–-]+[*_`]*[ \t]*.*|\|.*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HEADING = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]+(?P<hash>[^\n]{1,120}?)|\*\*(?P<bold>[^*\n]{1,120})\*\*):?[ \t]*:?[ \t]*$", re.M
+)
+_NUMBERED = re.compile(r"^[ \t]*(?:\*\*)?(?P<name>\d{1,5})[.):](?:\*\*)?[ \t]+(?P<rest>\S.*)$", re.M)
+_OURS = "# wan22lora captions"
+_OUR_NAME = re.compile(r"^## (?P<name>.*)$", re.M)
+_NAME_KEYS = ("file", "filename", "file_name", "image", "image_path", "video_path", "picture", "video", "clip", "name")
+_TEXT_KEYS = ("caption", "text", "description", "content")
+
+
+def as_one_text(captions: Iterable[tuple[str, str]], remarks: Iterable[str] = ()) -> str:
+    """One text to look through and edit: a line `## name`, the caption below it. `remarks` are lines at its head."""
+    parts = [f"## {name}\n{_inside(text)}\n" for name, text in captions]
+    return "\n".join([_OURS, *(f"# {line}" for line in remarks), "", *parts])
+
+
+def _inside(text: str) -> str:
+    return re.sub(r"(?m)^## ", " ## ", text.strip())
+
+
+def split(text: str) -> list[Answer]:
+    """The captions in a text, by file names, headings or numbers, or as JSON; empty where none of these divides it.
+
+    What stands before the first name is no caption.
+    """
+    if text.startswith(_OURS):
+        ours = list(_OUR_NAME.finditer(text))
+        return [Answer(match["name"], _below(text, ours, at)) for at, match in enumerate(ours)]
+    found = _from_json(text)
+    if found:
+        return found
+    named = list(_NAMED.finditer(text))
+    if named:
+        return [Answer(match["name"].strip(), _below(text, named, at)) for at, match in enumerate(named)]
+    headed = list(_HEADING.finditer(text))
+    if len(headed) > 1:
+        return [
+            Answer((match["hash"] or match["bold"]).strip().rstrip(":"), _below(text, headed, at))
+            for at, match in enumerate(headed)
+        ]
+    numbered = list(_NUMBERED.finditer(text))
+    numbers = [int(match["name"]) for match in numbered]
+    if len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+        return [Answer(match["name"], _below(text, numbered, at)) for at, match in enumerate(numbered)]
+    return []
+
+
+def _below(text: str, matches: list[re.Match[str]], at: int) -> str:
+    """What follows a name on its line and on the lines down to the next one."""
+    match = matches[at]
+    end = matches[at + 1].start() if at + 1 < len(matches) else len(text)
+    first = match.groupdict().get("rest") or ""
+    if match.re is _NAMED:
+        first = first.lstrip(":—–-|*_` \t")
+    return f"{first}{text[match.end() : end]}".strip().removesuffix("---").strip()
+
+
+def _from_json(text: str) -> list[Answer]:
+    try:
+        return list(_answers(json.loads(text)))
+    except (ValueError, RecursionError):
+        pass
+    try:  # one object on each line
+        return list(_answers([json.loads(line) for line in text.splitlines() if line.strip()]))
+    except (ValueError, RecursionError):
+        return []
+
+
+def _answers(value: object) -> Iterator[Answer]:
+    if isinstance(value, dict):
+        if len(value) == 1 and isinstance(inner := next(iter(value.values())), list):
+            value = inner
+        else:
+            yield from (Answer(name, text) for name, text in value.items() if isinstance(text, str))
+    for number, each in enumerate(value if isinstance(value, list) else (), 1):
+        if isinstance(each, str):
+            yield Answer(str(number), each)
+        elif isinstance(each, dict):
+            text = next((each[key] for key in _TEXT_KEYS if isinstance(each.get(key), str)), None)
+            name = next((each[key] for key in _NAME_KEYS if isinstance(each.get(key), str)), str(number))
+            if text is not None:
+                yield Answer(name, text)
