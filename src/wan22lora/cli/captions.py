@@ -74,7 +74,8 @@ def import_answers(
 ) -> None:
     """Take over the captions that a chat returned.
 
-    Shows first which goes where. Nothing is unpacked, and what is no caption (a refusal, a picture, a web page) is left out by name. Names that are
+    Shows first which goes where. Nothing is unpacked, and what is no caption (a refusal, a picture, a web page)
+    is left out by name. Names that are
     only shifted, as chats often number them, are put right.
     """
     from wan22lora.captions.matching import how_named
@@ -116,7 +117,8 @@ def apply(
 ) -> None:
     """Put a trigger, a style tag or both in front.
 
-    Only where they are missing. A run.yaml's own trigger is meant when neither is given. Doing it twice changes nothing the second time.
+    Only where they are missing. A run.yaml's own trigger is meant when neither is given. Doing it twice changes
+    nothing the second time.
     """
     from wan22lora.captions.editing import with_opening
     from wan22lora.captions.place import place_at
@@ -197,7 +199,8 @@ def undo(
 ) -> None:
     """Take back the last change of captions.
 
-    Whichever command made it; typed again, the one before. `captions redo` makes it once more. The last 100 changes are kept, in a hidden folder beside the captions.
+    Whichever command made it; typed again, the one before. `captions redo` makes it once more. The last 100
+    changes are kept, in a hidden folder beside the captions.
     """
     _turn(where, yes, dry_run, every, back=True)
 
