@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wan22lora.dataset.problems import listed
+from wan22lora.dataset.problems import counted, listed
 from wan22lora.errors import Finding, Named
 from wan22lora.kinds import FindingKind
 
@@ -59,3 +59,11 @@ def from_finding(finding: Finding) -> Remark:
 def worst_first(remarks: Iterable[Remark]) -> tuple[Remark, ...]:
     """Errors, warnings, notes; otherwise in the order in which they were found."""
     return tuple(sorted(dict.fromkeys(remarks), key=lambda remark: ORDER.index(remark.level)))
+
+
+def in_short(remarks: Sequence[Remark]) -> str:
+    """`2 errors, 1 warning, 3 of advice.`"""
+    levels = [remark.level for remark in remarks]
+    errors, warnings, notes = levels.count("error"), levels.count("warning"), levels.count("note")
+    rest = f"{counted(warnings, 'warning')}, {notes} of advice."
+    return f"{counted(errors, 'error') if errors else 'No errors'}, {rest}"
