@@ -82,3 +82,23 @@ def test_what_cannot_be_read_is_told_as_usual(place: Place) -> None:
     assert place.wan22lora("check", "run.yaml", "--price", "cheap").exit_code == 2
     place.write("name: paper\nimages: pictures\nresolution: x\n")
     assert place.wan22lora("check", "run.yaml").exit_code == 2
+
+
+def test_a_sheet_is_written_also_where_there_are_errors(place: Place) -> None:
+    done = place.wan22lora("check", "run.yaml", "--sheet", "sheet.html")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].startswith("The contact sheet is in sheet.html")
+    first = (place.path / "sheet.html").read_text(encoding="utf-8")
+    (place.path / "pictures" / "03.txt").unlink()
+    done = place.wan22lora("check", "pictures", "--sheet", "sheet.html", "--json")
+    assert done.exit_code == 3
+    assert not json.loads(done.stdout)["ok"]
+    assert "caption-missing" in (place.path / "sheet.html").read_text(encoding="utf-8") != first
+
+
+def test_a_sheet_is_refused_before_anything_is_looked_at(place: Place) -> None:
+    done = place.wan22lora("check", "run.yaml", "--sheet", "run.yaml")
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "run.yaml is there already and is no contact sheet" in done.stderr
+    assert (place.path / "run.yaml").read_text(encoding="utf-8").startswith("name: paper")

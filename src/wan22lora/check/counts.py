@@ -39,9 +39,10 @@ def count_remarks(scans: Sequence[Scan]) -> Iterator[Remark]:
 
 def balance_remarks(scans: Sequence[Scan]) -> Iterator[Remark]:
     """How the datasets share an epoch, when there are several."""
-    counts = [(scan, sum(load.count for load in bucket_loads(scan))) for scan in scans]
+    loads = [(scan, sum(load.count for load in bucket_loads(scan))) for scan in scans]
+    counts = [(scan, count) for scan, count in loads if count]
     total = sum(count for _, count in counts)
-    if len(counts) < 2 or not all(count for _, count in counts):
+    if len(counts) < 2:
         return
     shares = tuple(Named(f"{scan.source.place} ({count}, {count / total:.0%})") for scan, count in counts)
     small, least = min(counts, key=lambda each: each[1])

@@ -15,8 +15,7 @@ import typer
 from wan22lora.cli.choices import MusubiOption
 
 if TYPE_CHECKING:
-    from wan22lora.check.forecast import Forecast
-    from wan22lora.check.remark import Remark
+    from wan22lora.check.checked import Checked
     from wan22lora.dataset.scan import Scan
 
 _MANY = 500
@@ -29,35 +28,56 @@ def check(
         str | None,
         typer.Option("--price", metavar="2.50/h", help="What an hour of the GPU costs: adds the run's cost."),
     ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE.html",
+            help="Also write a contact sheet: a page with every picture, its caption, crop and findings.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print findings and forecast as JSON.")] = False,
     musubi: MusubiOption = None,
 ) -> None:
     """Check pictures, clips and captions, and say what the run will be.
 
     All that was found at once, each with why it matters and what to do. Errors stop `train`, warnings and advice do
-    not. Nothing is changed. The exit code is 3 when there are errors.
+    not. Nothing but the sheet is written. The exit code is 3 when there are errors.
     """
     from wan22lora.cli.show_check import all_well, as_json, as_text
     from wan22lora.errors import DatasetError
 
     hourly = _hourly(price)
-    remarks, forecast = _of_folder(what) if what.is_dir() else _of_run(what, musubi)
+    if sheet is not None:
+        from wan22lora.sheet.write import refuse_foreign
+
+        refuse_foreign(sheet)
+    checked = _of_folder(what) if what.is_dir() else _of_run(what, musubi)
+    remarks, forecast = checked.remarks, checked.forecast
     typer.echo(as_json(remarks, forecast, hourly) if json else as_text(remarks, forecast, hourly, _width(), _coloured))
+    if sheet is not None:
+        from wan22lora.sheet.write import write_sheet
+
+        write_sheet(sheet, checked, hourly)
+        typer.echo(f"The contact sheet is in {sheet}; any browser opens it.", err=json)
     if not all_well(remarks):
         raise typer.Exit(DatasetError.exit_code)
 
 
-def _of_folder(folder: Path) -> tuple[tuple[Remark, ...], Forecast]:
+def _of_folder(folder: Path) -> Checked:
+    from wan22lora.check.checked import Checked
     from wan22lora.check.examine import examine, sources_in
     from wan22lora.check.forecast import forecast_of_folder
     from wan22lora.dataset.scan import scan
 
     scans = tuple(scan(source) for source in sources_in(folder.absolute()))
     _say_that_it_takes_long(scans)
-    return examine(scans, [finding for each in scans for finding in each.findings]), forecast_of_folder(scans)
+    remarks = examine(scans, [finding for each in scans for finding in each.findings])
+    return Checked(folder.absolute().name, scans, scans, remarks, forecast_of_folder(scans))
 
 
-def _of_run(file: Path, musubi: Path | None) -> tuple[tuple[Remark, ...], Forecast]:
+def _of_run(file: Path, musubi: Path | None) -> Checked:
+    from wan22lora.check.checked import Checked
     from wan22lora.check.examine import examine
     from wan22lora.check.forecast import forecast_of_run
     from wan22lora.check.remark import from_finding, worst_first
@@ -73,9 +93,10 @@ def _of_run(file: Path, musubi: Path | None) -> tuple[tuple[Remark, ...], Foreca
         raise SpecError(f"{file} cannot be used", findings=run.problems)
     _say_that_it_takes_long(run.scans)
     findings = (*run.problems, *run.dataset_problems)
-    trained = run.prepared.trained if run.prepared is not None else None
+    trained = run.prepared.trained if run.prepared is not None else run.scans
     remarks = examine(run.scans, findings, trained=trained, trigger=spec.trigger, trigger_at=spec.where("trigger"))
-    return worst_first([*remarks, *map(from_finding, run.notes)]), forecast_of_run(run)
+    remarks = worst_first([*remarks, *map(from_finding, run.notes)])
+    return Checked(spec.name, run.scans, trained, remarks, forecast_of_run(run))
 
 
 def _say_that_it_takes_long(scans: Sequence[Scan]) -> None:

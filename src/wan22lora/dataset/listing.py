@@ -16,7 +16,7 @@ musubi-tuner; at d0a1930 that goes for `.avif` too."""
 
 CLIP_EXTENSIONS = _CLIPS + tuple(extension.upper() for extension in _CLIPS)
 
-_ALIKE = {
+_ALIKE: dict[Kind, set[str]] = {
     "images": {*_PICTURES, ".jxl", ".jfif", ".jpe", ".gif", ".tif", ".tiff", ".heic", ".heif"},
     "videos": {*_CLIPS, ".gif", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".vob"},
 }
@@ -47,3 +47,9 @@ def overlooked_among(names: list[str], kind: Kind) -> list[str]:
     """The names that a person would take for pictures or clips and musubi-tuner does not."""
     seen = set(media_among(names, kind))
     return [name for name in names if name not in seen and Path(name).suffix.lower() in _ALIKE[kind]]
+
+
+def looks_like_media(name: str) -> Kind | None:
+    """What a person would take a file for by its name, whether or not musubi-tuner finds it; None for other files."""
+    suffix = Path(name).suffix.lower()
+    return next((kind for kind, extensions in _ALIKE.items() if suffix in extensions), None)
