@@ -1,62 +1,71 @@
-"""How long `wan22lora check` takes over a folder of pictures that this makes, half JPEG and half PNG.
+"""How long `wan22lora check` takes over folders of pictures of real size, never seen and unchanged.
 
-python benchmarks/check_pictures.py [PICTURES [SIDE]]
+    python benchmarks/check_pictures.py [SIDE [ENDING…]]
+
+Makes 10, 1,000 and 10,000 pictures of SIDE² (960), of each ENDING (jpg png) as many, and checks them three times:
+`cold` with nothing known of them, `unchanged` right after that, and, of up to 1,000, `thorough`. The files are in the
+page cache. Exits with 1 when 10,000 take 20 s or more cold, 3 s or more unchanged, or 300 MB; when 10,000
+take more than 15 times as long as 1,000, the start of the program aside; or when a check misses what is in the folder.
 """
 
 from __future__ import annotations
 
-import random
-import resource
+import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFilter
+from measure import MIB, Cost, measure
+from pictures import fill_apart
 
-SHAPES = 40
-MASTERS = 50
-"""Pictures drawn; the others are these, shifted and tinted, which costs less than drawing."""
-
-
-def drawn(side: int, seed: int) -> Image.Image:
-    """Something with edges, gradients and a little noise, so that it compresses as a photograph does."""
-    chance = random.Random(seed)
-    picture = Image.effect_noise((side, side), 12).convert("RGB")
-    draw = ImageDraw.Draw(picture)
-    for _ in range(SHAPES):
-        x, y = chance.randrange(side), chance.randrange(side)
-        box = (x, y, x + chance.randrange(side // 2), y + chance.randrange(side // 2))
-        draw.ellipse(box, fill=(chance.randrange(256), chance.randrange(256), chance.randrange(256)))
-    noise = Image.effect_noise((side, side), 12).convert("RGB")
-    return Image.blend(picture.filter(ImageFilter.GaussianBlur(2)), noise, 0.05)
+COUNTS = (10, 1_000, 10_000)
+COLD_SECONDS, UNCHANGED_SECONDS, MOST_BYTES = 20.0, 3.0, 300_000_000
+THOROUGH_UP_TO = 1_000
+SETTLED = 2.5
+"""Seconds after which what is seen of a file is kept."""
 
 
-def fill(folder: Path, count: int, side: int) -> None:
-    for master in range(min(count, MASTERS)):
-        picture = drawn(side, master)
-        for index in range(master, count, MASTERS):
-            shift = index // MASTERS * side // max(1, count // MASTERS)
-            turned = Image.new("RGB", picture.size)
-            turned.paste(picture.crop((shift, 0, side, side)), (0, 0))
-            turned.paste(picture.crop((0, 0, shift, side)), (side - shift, 0))
-            turned.save(folder / f"{index:05d}.{'jpg' if index % 2 else 'png'}", quality=92, compress_level=3)
-            (folder / f"{index:05d}.txt").write_text(f"zxq, picture {index}", encoding="utf-8")
+def check(home: Path, pictures: Path, *options: str) -> Cost:
+    """Raises RuntimeError unless it saw every picture, and nothing wrong with them."""
+    cost = measure(["-m", "wan22lora", "check", str(pictures), "--json", *options], home)
+    said = json.loads((home / "benchmark.log").read_text(encoding="utf-8"))
+    kinds = {remark["kind"] for remark in said["remarks"]} - {"count", "not-decoded"}
+    items = sum(dataset["items"] for dataset in said["forecast"]["datasets"])
+    if kinds or items != len(list(pictures.iterdir())) // 2:
+        raise RuntimeError(f"{items} pictures and {kinds} found")
+    return cost
 
 
-def main() -> None:
-    count, side = int((sys.argv[1:] or ["1000"])[0]), int((sys.argv[2:] or ["960"])[0])
+def row(count: int, side: int, endings: tuple[str, ...]) -> tuple[Cost, Cost]:
     with tempfile.TemporaryDirectory() as name:
-        fill(Path(name), count, side)
-        begun = time.monotonic()
-        command = [sys.executable, "-m", "wan22lora", "check", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        seconds = time.monotonic() - begun
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(done.stdout[-200:], done.stderr)
-    print(f"{count} pictures of {side}²: {seconds:.1f} s, at most {peak:.0f} MiB, exit code {done.returncode}")
+        home, pictures = Path(name), Path(name) / "pictures"
+        size = fill_apart(pictures, count, side, endings)
+        subprocess.run(["sync"], check=False)
+        time.sleep(SETTLED)
+        cold = check(home, pictures)
+        unchanged = min((check(home, pictures) for _ in range(3)), key=lambda cost: cost.seconds)
+        text = f"{count:>6,} pictures, {size / 1e9:.1f} GB: cold {cold}; unchanged {unchanged}"
+        if count <= THOROUGH_UP_TO:
+            text += f"; thorough {check(home, pictures, '--thorough')}"
+        print(text, flush=True)
+    return cold, unchanged
+
+
+def main() -> int:
+    side = int((sys.argv[1:] or ["960"])[0])
+    endings = tuple(sys.argv[2:]) or ("jpg", "png")
+    costs = [row(count, side, endings) for count in COUNTS]
+    start = costs[0][1].seconds
+    cold, unchanged = costs[-1]
+    per_picture = [(each.seconds - start) / count for (each, _), count in zip(costs, COUNTS, strict=True)]
+    print(f"{side}² {' '.join(endings)}: " + ", ".join(f"{1000 * each:.2f} ms a picture" for each in per_picture[1:]))
+    most = max(cost.peak for pair in costs for cost in pair)
+    print(f"most memory {most / MIB:.0f} MiB")
+    quick = cold.seconds < COLD_SECONDS and unchanged.seconds < UNCHANGED_SECONDS
+    return 0 if quick and most < MOST_BYTES and per_picture[2] < 1.5 * per_picture[1] else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

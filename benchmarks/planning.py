@@ -1,11 +1,11 @@
 """How long a plan takes, and how much memory: on 10, 1,000 and 10,000 pictures, unknown and unchanged.
 
-    python benchmarks/planning.py [RUNS]
+    python benchmarks/planning.py [RUNS [SIDE]]
 
 `cold` is `train --rehearse --dry-run` on a folder that no run has seen, `unchanged` a `train --rehearse` that finds
 everything done, `first run` the one that did it (its stand-in programs make every cache file), and `check` is `doctor
-RUN.YAML`. Seconds are medians. Exits with 1 when 10,000 pictures take 20 s or more cold, 3 s or more unchanged, or more
-than 150 MB in a run and 300 MB in a check.
+RUN.YAML`. The pictures are small PNGs, or of SIDE², half JPEG and half PNG. Seconds are medians. Exits with 1 when
+10,000 pictures take 20 s or more cold, 3 s or more unchanged, or more than 150 MB in a run and 300 MB in a check.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from measure import MIB, Cost, measure, median_of
+from pictures import fill_apart
 from PIL import Image
 
 COUNTS = (10, 1_000, 10_000)
@@ -45,8 +46,11 @@ def check(folder: Path) -> Cost:
     return measure(["-c", code, "doctor", "run.yaml"], folder)
 
 
-def row(count: int, runs: int, folder: Path) -> tuple[Cost, Cost, Cost, Cost]:
-    make_pictures(folder / "pictures", count)
+def row(count: int, runs: int, folder: Path, side: int | None) -> tuple[Cost, Cost, Cost, Cost]:
+    if side is None:
+        make_pictures(folder / "pictures", count)
+    else:
+        fill_apart(folder / "pictures", count, side)
     text = "name: paper\npreset: article-wan22\nimages: pictures\ntrain: {steps: 2}\n"
     (folder / "run.yaml").write_text(text, encoding="utf-8")
     cold = median_of(runs, lambda: wan22lora(folder, "train", "run.yaml", "--rehearse", "--dry-run"))
@@ -59,10 +63,11 @@ def row(count: int, runs: int, folder: Path) -> tuple[Cost, Cost, Cost, Cost]:
 
 def main() -> int:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    side = int(sys.argv[2]) if len(sys.argv) > 2 else None
     subprocess.run(["sync"], check=False)
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as folder:
-            cold, first, unchanged, checked = row(count, runs, Path(folder))
+            cold, first, unchanged, checked = row(count, runs, Path(folder), side)
         print(
             f"{count:>6,} pictures: cold {cold}; first run {first}; unchanged {unchanged}; check {checked}", flush=True
         )

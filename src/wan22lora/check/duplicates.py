@@ -7,7 +7,7 @@ differ in a bit or two, unrelated pictures in about half. Crops and mirrored cop
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 COLUMNS, ROWS = 9, 8
@@ -34,8 +34,13 @@ def alike(one: Look, other: Look) -> bool:
     return near and bin(one.bits ^ other.bits).count("1") <= APART
 
 
-def groups_of_alike(looks: Sequence[Look | None]) -> tuple[tuple[int, ...], ...]:
-    """Positions of pictures that look alike, each group in order; of a chain of likenesses, all are one group."""
+def groups_of_alike(
+    looks: Sequence[Look | None], copies: Sequence[Hashable | None] = ()
+) -> tuple[tuple[int, ...], ...]:
+    """Positions of pictures that look alike, each group in order; of a chain of likenesses, all are one group.
+
+    Equal `copies` are alike too, whatever they look like; None equals nothing.
+    """
     first = list(range(len(looks)))
 
     def head(index: int) -> int:
@@ -44,10 +49,17 @@ def groups_of_alike(looks: Sequence[Look | None]) -> tuple[tuple[int, ...], ...]
             index = first[index]
         return index
 
+    def join(one: int, other: int) -> None:
+        first[max(head(one), head(other))] = min(head(one), head(other))
+
     for one, other in _candidates(looks):
         here, there = looks[one], looks[other]
         if here is not None and there is not None and head(one) != head(other) and alike(here, there):
-            first[max(head(one), head(other))] = min(head(one), head(other))
+            join(one, other)
+    earlier: dict[Hashable, int] = {}
+    for index, copy in enumerate(copies):
+        if copy is not None:
+            join(earlier.setdefault(copy, index), index)
     groups: dict[int, list[int]] = defaultdict(list)
     for index in range(len(looks)):
         groups[head(index)].append(index)

@@ -14,6 +14,7 @@ from wan22lora.check.pictures import duplicate_remarks, fit_remarks, picture_rem
 from wan22lora.check.remark import Remark, from_finding, worst_first
 from wan22lora.check.wording import wording_remarks
 from wan22lora.dataset.listing import media_among, names_in
+from wan22lora.dataset.memory import Memory
 from wan22lora.dataset.scan import Scan, clip_fps
 from wan22lora.dataset.source import Kind, Source
 from wan22lora.errors import DatasetError, Finding
@@ -31,12 +32,15 @@ def examine(
     trained: Sequence[Scan] | None = None,
     trigger: str | None = None,
     trigger_at: str = "",
+    memory: Memory | None = None,
+    thorough: bool = False,
 ) -> tuple[Remark, ...]:
     """Everything there is to say, worst first.
 
-    `findings` are what `train` says of the datasets, `trained` the datasets without what is held out.
+    `findings` are what `train` says of the datasets, `trained` the datasets without what is held out; `memory` and
+    `thorough` as in look_at.
     """
-    looked = look_at(scans)
+    looked = look_at(scans, memory, thorough=thorough)
     by_rules = _remarks(looked, scans if trained is None else trained, trigger, trigger_at)
     return worst_first([*map(from_finding, findings), *by_rules])
 
@@ -62,7 +66,7 @@ def _remarks(
     yield from count_remarks(trained)
 
 
-def sources_in(folder: Path) -> tuple[Source, ...]:
+def sources_in(folder: Path, memory: Memory | None = None) -> tuple[Source, ...]:
     """A folder without a run.yaml, as a dataset with the presets' usual settings; two where it holds both kinds.
 
     Raises DatasetError for a folder that cannot be read.
@@ -73,10 +77,10 @@ def sources_in(folder: Path) -> tuple[Source, ...]:
         message = f"the folder cannot be read ({problem.strerror})"
         raise DatasetError(f"{folder} cannot be checked", findings=[Finding(str(folder), message)]) from problem
     kinds: list[Kind] = [kind for kind in ("images", "videos") if media_among(names, kind)]
-    return tuple(_source(folder, kind) for kind in kinds or ["images"])
+    return tuple(_source(folder, kind, memory) for kind in kinds or ["images"])
 
 
-def _source(folder: Path, kind: Kind) -> Source:
+def _source(folder: Path, kind: Kind, memory: Memory | None) -> Source:
     source = Source(
         index=0,
         kind=kind,
@@ -86,10 +90,10 @@ def _source(folder: Path, kind: Kind) -> Source:
         resolution=FOLDER_RESOLUTION if kind == "images" else FOLDER_CLIPS,
         frames=(1,) if kind == "images" else (FOLDER_FRAMES,),
     )
-    return source if kind == "images" else _with_rate(source)
+    return source if kind == "images" else _with_rate(source, memory)
 
 
-def _with_rate(source: Source) -> Source:
+def _with_rate(source: Source, memory: Memory | None) -> Source:
     from dataclasses import replace
 
-    return replace(source, source_fps=clip_fps(source))
+    return replace(source, source_fps=clip_fps(source, memory))

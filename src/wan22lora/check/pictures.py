@@ -6,11 +6,14 @@ until it covers its bucket, and cuts off what hangs over, half on each side (dat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wan22lora.check.duplicates import groups_of_alike
-from wan22lora.check.facts import Looked, PictureFacts
+from wan22lora.check.facts import Looked
+from wan22lora.check.picture_facts import PictureFacts
 from wan22lora.check.remark import Remark, named, together
+from wan22lora.check.seeing import seconds_to_decode
 from wan22lora.dataset.buckets import Size, bucket_for
 from wan22lora.dataset.problems import counted
 from wan22lora.dataset.source import Item, Source
@@ -27,6 +30,7 @@ def picture_remarks(looked: Looked) -> Iterator[Remark]:
     source = looked.scan.source
     yield from _what_they_are(source, looked.pictures)
     yield from fit_remarks(source, looked.scan.items)
+    yield from _not_decoded(source, looked.pictures)
 
 
 def _what_they_are(source: Source, pictures: Sequence[PictureFacts]) -> Iterator[Remark]:
@@ -64,6 +68,22 @@ def _what_they_are(source: Source, pictures: Sequence[PictureFacts]) -> Iterator
         names = tuple(named(each.item.path) for each in pictures if is_it(each))
         if names:
             yield Remark(kind, "warning", where, f"{_are(len(names), 'picture')} {what}", why, fix, names)
+
+
+def _not_decoded(source: Source, pictures: Sequence[PictureFacts]) -> Iterator[Remark]:
+    left = [each.item for each in pictures if not each.decoded]
+    if left:
+        minutes = math.ceil(seconds_to_decode(left) / 60)
+        yield Remark(
+            "not-decoded",
+            "note",
+            str(source.place),
+            f"{_are(len(left), 'picture')} not decoded, which takes about {counted(minutes, 'minute')}",
+            "of these only headers and the checksums of PNGs were looked at: copies and damaged files were found,"
+            " other likenesses and transparency were not looked for",
+            "`wan22lora check --thorough` decodes all, once: what it sees is kept until a file changes.",
+            tuple(named(item.path) for item in left),
+        )
 
 
 def fit_remarks(source: Source, items: Iterable[Item]) -> Iterator[Remark]:
@@ -110,7 +130,7 @@ def fit(size: Size, bucket: Size) -> tuple[float, float]:
 def duplicate_remarks(looked: Sequence[Looked]) -> Iterator[Remark]:
     """Pictures that look alike, over all datasets of a run."""
     pictures = [(each.scan.source, facts) for each in looked for facts in each.pictures]
-    groups = groups_of_alike([facts.look for _, facts in pictures])
+    groups = groups_of_alike([facts.look for _, facts in pictures], [facts.copy for _, facts in pictures])
     if groups:
         where = str(pictures[groups[0][0]][0].place)
         same = tuple(together([pictures[index][1].item.path for index in group]) for group in groups)

@@ -16,6 +16,7 @@ from wan22lora.cli.choices import MusubiOption
 
 if TYPE_CHECKING:
     from wan22lora.check.checked import Checked
+    from wan22lora.dataset.memory import Memory
     from wan22lora.dataset.scan import Scan
 
 _MANY = 500
@@ -36,23 +37,33 @@ def check(
             help="Also write a contact sheet: a page with every picture, its caption, crop and findings.",
         ),
     ] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Decode every picture, which takes minutes for thousands of PNGs.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print findings and forecast as JSON.")] = False,
     musubi: MusubiOption = None,
 ) -> None:
     """Check pictures, clips and captions, and say what the run will be.
 
     All that was found at once, each with why it matters and what to do. Errors stop `train`, warnings and advice do
-    not. Nothing but the sheet is written. The exit code is 3 when there are errors.
+    not. Nothing but the sheet is written. The exit code is 3 when there are errors. What files were seen to be is kept
+    in the user's cache folder, so that unchanged ones are not looked at again.
     """
     from wan22lora.cli.show_check import all_well, as_json, as_text
+    from wan22lora.dataset.memory import kept_in
     from wan22lora.errors import DatasetError
+    from wan22lora.machine.settings import memory_folder
 
     hourly = _hourly(price)
     if sheet is not None:
         from wan22lora.sheet.write import refuse_foreign
 
         refuse_foreign(sheet)
-    checked = _of_folder(what) if what.is_dir() else _of_run(what, musubi)
+    memory = kept_in(memory_folder())
+    try:
+        checked = _of_folder(what, memory, thorough) if what.is_dir() else _of_run(what, musubi, memory, thorough)
+    finally:
+        memory.save()  # also of a check that was stopped
     remarks, forecast = checked.remarks, checked.forecast
     typer.echo(as_json(remarks, forecast, hourly) if json else as_text(remarks, forecast, hourly, _width(), _coloured))
     if sheet is not None:
@@ -64,19 +75,20 @@ def check(
         raise typer.Exit(DatasetError.exit_code)
 
 
-def _of_folder(folder: Path) -> Checked:
+def _of_folder(folder: Path, memory: Memory, thorough: bool) -> Checked:
     from wan22lora.check.checked import Checked
     from wan22lora.check.examine import examine, sources_in
     from wan22lora.check.forecast import forecast_of_folder
     from wan22lora.dataset.scan import scan
 
-    scans = tuple(scan(source) for source in sources_in(folder.absolute()))
+    scans = tuple(scan(source, memory) for source in sources_in(folder.absolute(), memory))
     _say_that_it_takes_long(scans)
-    remarks = examine(scans, [finding for each in scans for finding in each.findings])
+    findings = [finding for each in scans for finding in each.findings]
+    remarks = examine(scans, findings, memory=memory, thorough=thorough)
     return Checked(folder.absolute().name, scans, scans, remarks, forecast_of_folder(scans))
 
 
-def _of_run(file: Path, musubi: Path | None) -> Checked:
+def _of_run(file: Path, musubi: Path | None, memory: Memory, thorough: bool) -> Checked:
     from wan22lora.check.checked import Checked
     from wan22lora.check.examine import examine
     from wan22lora.check.forecast import forecast_of_run
@@ -87,14 +99,22 @@ def _of_run(file: Path, musubi: Path | None) -> Checked:
     from wan22lora.machine.settings import read_machine
 
     machine = read_machine(musubi)
-    run = read_run(file, machine, lambda: gpu_memory_gib(machine.gpu))
+    run = read_run(file, machine, lambda: gpu_memory_gib(machine.gpu), memory)
     spec = run.spec
     if spec is None:
         raise SpecError(f"{file} cannot be used", findings=run.problems)
     _say_that_it_takes_long(run.scans)
     findings = (*run.problems, *run.dataset_problems)
     trained = run.prepared.trained if run.prepared is not None else run.scans
-    remarks = examine(run.scans, findings, trained=trained, trigger=spec.trigger, trigger_at=spec.where("trigger"))
+    remarks = examine(
+        run.scans,
+        findings,
+        trained=trained,
+        trigger=spec.trigger,
+        trigger_at=spec.where("trigger"),
+        memory=memory,
+        thorough=thorough,
+    )
     remarks = worst_first([*remarks, *map(from_finding, run.notes)])
     return Checked(spec.name, run.scans, trained, remarks, forecast_of_run(run))
 

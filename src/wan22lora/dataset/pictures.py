@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -35,8 +36,11 @@ def read_picture(path: str | Path) -> Picture:
     """
     from PIL import Image
 
+    if not os.path.isfile(path):  # noqa: PTH113 - a pipe would be waited for without end
+        raise UnreadableError(_no_file(path))
     try:
         with open(path, "rb") as file, Image.open(file) as picture:  # noqa: PTH123
+            refuse_programs(picture)
             size = picture.size
             turned = _is_turned(picture)
             deep_grey = picture.mode.startswith(("I", "F"))
@@ -49,6 +53,20 @@ def read_picture(path: str | Path) -> Picture:
     except Exception as problem:  # Pillow's decoders raise SyntaxError, ValueError, struct.error and more
         raise UnreadableError(_plain(problem)) from problem
     return Picture(size, turned, deep_grey)
+
+
+def refuse_programs(picture: Image.Image) -> None:
+    """Raises UnreadableError for a format that Pillow leaves to another program, whatever its file is called."""
+    if picture.format == "EPS":
+        raise UnreadableError("a PostScript file, which is run as a program to be drawn")
+
+
+def _no_file(path: str | Path) -> str:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError) as problem:
+        return getattr(problem, "strerror", None) or str(problem)
+    return "a folder" if stat.S_ISDIR(found.st_mode) else "no file, but a pipe or a device"
 
 
 def _plain(problem: Exception) -> str:

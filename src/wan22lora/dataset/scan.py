@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from pathlib import Path
 
 from wan22lora.dataset.checks import check_items, check_settings, has_buckets
-from wan22lora.dataset.clips import common_rate, read_clip, read_rate
+from wan22lora.dataset.clips import Clip, common_rate, read_clip, read_rate
 from wan22lora.dataset.entries import Entry
 from wan22lora.dataset.folder import entries_in_folder
 from wan22lora.dataset.frames import frames_left, frames_to_read
 from wan22lora.dataset.jsonl import entries_in_jsonl
 from wan22lora.dataset.listing import media_among, names_in
-from wan22lora.dataset.pictures import UnreadableError, read_picture
+from wan22lora.dataset.memory import Memory, number_kept
+from wan22lora.dataset.pictures import Picture, UnreadableError, read_picture
 from wan22lora.dataset.problems import Problems
 from wan22lora.dataset.source import Item, Source
 from wan22lora.errors import Finding
@@ -29,20 +31,24 @@ class Scan:
     """Errors and warnings, each about one kind of problem."""
 
 
-def scan(source: Source) -> Scan:
-    """List, open and check a dataset. Never raises for what a person can cause."""
+def scan(source: Source, memory: Memory | None = None) -> Scan:
+    """List and check a dataset, and open what `memory` does not know as it is now.
+
+    Never raises for what a person can cause.
+    """
+    memory = memory or Memory()
     settings = check_settings(source)
     entries, findings = _entries(source)
     problems = Problems(source.place, source.noun)
     with warnings.catch_warnings():
         # Pillow warns of very large pictures; musubi-tuner reads them.
         warnings.simplefilter("ignore")
-        found = [_item(source, entry, problems) for entry in entries]
+        found = [_item(source, entry, problems, memory) for entry in entries]
     items = tuple(item for item in found if item is not None) if has_buckets(source) else ()
     return Scan(source, items, (*settings, *findings, *problems.findings(), *check_items(source, items)))
 
 
-def clip_fps(source: Source) -> float | None:
+def clip_fps(source: Source, memory: Memory | None = None) -> float | None:
     """Frames per second that all clips of a dataset share; None where they differ or one cannot be read."""
     if source.kind != "videos":
         return None
@@ -53,7 +59,8 @@ def clip_fps(source: Source) -> float | None:
             paths = [source.directory / name for name in media_among(names_in(source.directory), "videos")]
         except OSError:
             return None
-    return common_rate([read_rate(path) for path in paths])
+    memory = memory or Memory()
+    return common_rate([_rate(path, memory) for path in paths])
 
 
 def _entries(source: Source) -> tuple[list[Entry], list[Finding]]:
@@ -62,16 +69,16 @@ def _entries(source: Source) -> tuple[list[Entry], list[Finding]]:
     return entries_in_jsonl(source, source.place)
 
 
-def _item(source: Source, entry: Entry, problems: Problems) -> Item | None:
+def _item(source: Source, entry: Entry, problems: Problems, memory: Memory) -> Item | None:
     try:
         if source.kind == "images":
-            picture = read_picture(entry.path)
+            picture = _picture(entry.path, memory)
             size, frames, fps, turned = picture.size, None, None, picture.turned
             if picture.deep_grey:
                 what = "in grey of 16 bits, which musubi-tuner turns into white"
                 problems.add("deep-grey", what, entry.name, entry.path, fix="Save them with 8 bits.")
         else:
-            clip = read_clip(entry.path, frames_to_read(source))
+            clip = _clip(entry.path, frames_to_read(source), memory)
             size, frames, fps, turned = clip.size, frames_left(clip.frames, source), clip.fps, clip.turned
     except UnreadableError as problem:
         what = "that cannot be read, at which musubi-tuner stops while caching"
@@ -83,3 +90,23 @@ def _item(source: Source, entry: Entry, problems: Problems) -> Item | None:
         fix = "Turn the pixels themselves and drop the tag."
         problems.add("rotated", what, entry.name, entry.path, fix=fix, level="warning")
     return Item(entry.path, entry.stem, entry.caption, size, frames, fps)
+
+
+def _picture(path: Path, memory: Memory) -> Picture:
+    return memory.remembered(
+        path, "picture", lambda: read_picture(path), lambda kept: Picture((kept[0][0], kept[0][1]), *kept[1:]), astuple
+    )
+
+
+def _clip(path: Path, limit: int | None, memory: Memory) -> Clip:
+    return memory.remembered(
+        path,
+        f"clip to {limit}",
+        lambda: read_clip(path, limit),
+        lambda kept: Clip((kept[0][0], kept[0][1]), *kept[1:]),
+        astuple,
+    )
+
+
+def _rate(path: Path, memory: Memory) -> float | None:
+    return memory.remembered(path, "rate", lambda: read_rate(path), number_kept, lambda rate: [rate])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wan22lora.dataset.memory import Memory
 from wan22lora.dataset.scan import Scan, scan
 from wan22lora.errors import Failure, Finding
 from wan22lora.machine.settings import Machine
@@ -36,8 +37,10 @@ class Run:
     """The plan, where there is one."""
 
 
-def read_run(file: Path, machine: Machine, gpu_memory_gib: Callable[[], float | None]) -> Run:
-    """Loads and plans the run as `train` would; reads files, writes none."""
+def read_run(
+    file: Path, machine: Machine, gpu_memory_gib: Callable[[], float | None], memory: Memory | None = None
+) -> Run:
+    """Loads and plans the run as `train` would; reads files that `memory` does not know, writes none."""
     try:
         spec = load_spec(file, gpu_memory_gib=gpu_memory_gib)
     except Failure as failure:
@@ -45,9 +48,9 @@ def read_run(file: Path, machine: Machine, gpu_memory_gib: Callable[[], float | 
     weights = weights_of(spec, machine)
     weights_problems = tuple(dict.fromkeys(weights_findings(spec, weights)))
     try:
-        prepared = prepare(spec, machine, read_history(spec.folder))
+        prepared = prepare(spec, machine, read_history(spec.folder), memory=memory)
     except Failure as failure:
-        scans = tuple(scan(source) for source in sources(spec))
+        scans = tuple(scan(source, memory) for source in sources(spec))
         return Run(
             file,
             problems=tuple(finding for finding in _findings(failure) if finding not in weights_problems),

@@ -61,6 +61,13 @@ def data_folder() -> Path:
     return platformdirs.user_data_path("wan22lora", appauthor=False)
 
 
+def memory_folder() -> Path:
+    """Where it is kept what pictures and clips were seen to be. May be deleted at any time."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("wan22lora", appauthor=False) / "seen"
+
+
 def read_machine(musubi: Path | None = None) -> Machine:
     """The machine as the command line (`--musubi`), the environment and machine.yaml describe it, in that order."""
     settings = read_settings(settings_path())

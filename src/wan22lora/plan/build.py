@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from wan22lora.dataset.memory import Memory
 from wan22lora.dataset.predict import batches_per_epoch, total_steps
 from wan22lora.dataset.scan import Scan, scan
 from wan22lora.errors import Finding, SpecError
@@ -95,31 +96,35 @@ def prepare(
     force: frozenset[str] = frozenset(),
     restart: frozenset[str] = frozenset(),
     extend: bool = False,
+    memory: Memory | None = None,
 ) -> Prepared:
     """Builds the plan of a run.
 
     `force` names steps that run though nothing changed, `restart` trainings that begin at their first step whatever is
-    there of them; with `extend` trainings that are only to become longer go on. Raises SpecError with every option,
-    weight file and value that musubi would refuse. A step with a `refusal` must not run.
+    there of them; with `extend` trainings that are only to become longer go on. What `memory` knows of a
+    picture or clip is not read again. Raises SpecError with every option, weight file and value that musubi would
+    refuse. A step with a `refusal` must not run.
     """
-    return _Builder(spec, machine, history, rehearsal, Asked(force, restart, extend)).prepared()
+    return _Builder(spec, machine, history, rehearsal, Asked(force, restart, extend), memory or Memory()).prepared()
 
 
 class _Builder:
     """Holds what the parts of one plan share; lives for one call of prepare."""
 
-    def __init__(self, spec: Spec, machine: Machine, history: History, rehearsal: bool, asked: Asked) -> None:
+    def __init__(
+        self, spec: Spec, machine: Machine, history: History, rehearsal: bool, asked: Asked, memory: Memory
+    ) -> None:
         self.spec, self.machine, self.history = spec, machine, history
         self.rehearsal, self.asked = rehearsal, asked
         self.extension = spec.trainer == "extension"
         self.programs = Programs(machine.musubi, machine.python)
         self.contract: Contract = load_contract(spec.pin)
         self.weights = weights_of(spec, machine)
-        self.scans = tuple(scan(source) for source in sources(spec))
+        self.scans = tuple(scan(source, memory) for source in sources(spec))
         self.classes = class_captions(spec, self.scans)
         self.held_out = hold_out(spec.validation.hold_out, self.scans) if spec.validation else HeldOut()
         self.trained = self.held_out.left_of(self.scans)
-        self.contents = Contents(history.manifest.contents)
+        self.contents = Contents(history.manifest.contents, memory)
         self.dataset_config = spec.folder / "dataset.toml"
         self.text_config = spec.folder / "dataset-text.toml" if self.classes else self.dataset_config
         self.held_out_file = spec.folder / HELD_OUT_FILE
@@ -199,6 +204,7 @@ class _Builder:
             "task": "image-to-video" if task.image_to_video else "text-to-video",
             **self._common(given.values),
         }
+        self.contents.read(item.path for scan in self.scans for item in scan.items)
         keys = latents_keys(self.scans, self.contents, common)
         state = self._state("latents", keys)
         return self._cache_step("cache-latents", CACHE_LATENTS, options, state), state

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from wan22lora.dataset.memory import Memory
+
 Stamp = tuple[int, int, int, str]
+_MOST_THREADS = 8
 
 
 class Contents:
     """Digests of pictures and clips, remembered between runs by size, modification and change time (nanoseconds)."""
 
-    def __init__(self, known: Mapping[str, Stamp] | None = None) -> None:
+    def __init__(self, known: Mapping[str, Stamp] | None = None, memory: Memory | None = None) -> None:
         self._known = known or {}
+        self._memory = memory or Memory()
         self.seen: dict[str, Stamp] = {}
         """Every file asked for, to be remembered."""
+
+    def read(self, paths: Iterable[Path]) -> None:
+        """Reads the files among them that are not known, several at once."""
+        with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+            for _ in threads.map(self.digest, [path for path in paths if str(path) not in self._known]):
+                pass
 
     def digest(self, path: Path) -> str:
         """The first 16 hexadecimal digits of the SHA-256; of a folder, that of its files' names and digests.
@@ -31,7 +43,7 @@ class Contents:
             if known is not None and tuple(known[:3]) == (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns):
                 digest = known[3]
             else:
-                digest = _sha256(path)
+                digest = self._memory.remembered(path, "digest", lambda: _sha256(path), str, str)
         except OSError as error:
             return f"unreadable: {error.strerror}"
         self.seen[str(path)] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, digest)

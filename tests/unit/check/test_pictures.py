@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from wan22lora.check.facts import read_facts
+from wan22lora.check.picture_facts import read_facts
 from wan22lora.check.pictures import fit
 from wan22lora.dataset.source import Item, Source
 
