@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from wan22lora.check import seeing
 from wan22lora.check.checked import Checked
 from wan22lora.check.examine import examine
 from wan22lora.check.forecast import forecast_of_folder
@@ -35,7 +36,7 @@ from wan22lora.sheet.write import write_sheet
 
 from ...every_finding import HOSTILE_CAPTION, HOSTILE_NAME, make
 
-NOT_BY_COMMAND = {"cache-glob", "resolution-patches", "resolution-small"}
+NOT_BY_COMMAND = {"cache-glob", "not-decoded", "resolution-patches", "resolution-small"}
 """What run.yaml refuses before datasets are looked at."""
 
 TAGS = set(
@@ -96,17 +97,21 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Page:
     run_file, file = make(place), place / "sheet.html"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(run_file.parent)
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         patch.setenv("WAN22LORA_MACHINE", str(place / "machine.yaml"))
         patch.setattr(sys, "stdout", io.StringIO())
         assert run(["check", "run.yaml", "--sheet", str(file), "--price", "2.50/h"]) == 3
     return Page(file)
 
 
-def test_every_kind_of_finding_is_on_the_sheet(every: Page, tmp_path: Path) -> None:
+def test_every_kind_of_finding_is_on_the_sheet(every: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = {attributes["data-of"] for _, attributes in every.elements if "data-of" in attributes}
     assert shown == TITLES.keys() - NOT_BY_COMMAND
     folder, cache = tmp_path / "pictures", tmp_path / "cache [1]"
     folder.mkdir()
+    Image.new("RGB", (64, 64)).save(folder / "a.png")
+    (folder / "a.txt").write_text("one of thousands", encoding="utf-8")
+    monkeypatch.setattr(seeing, "CORE_SECONDS", 0.0)
     usual: dict[str, Any] = {"index": 0, "kind": "images", "directory": folder, "jsonl": None}
     sources = [
         Source(**usual, cache=cache, resolution=(16, 16)),
