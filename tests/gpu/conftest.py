@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wan22lora.machine.nvidia import gpu_memory_gib
+from wan22lora.machine.nvidia import gpu_free_gib
 
 HOW = (
     "tests/gpu needs a CUDA GPU of 48 GB, 45 GB of free RAM, WAN22LORA_MUSUBI, WAN22LORA_MUSUBI_PYTHON "
@@ -32,7 +32,7 @@ class FullModels:
 @pytest.fixture(scope="session", autouse=True)
 def gpu_gib() -> float:
     """The GPU's memory; every test here is skipped where something is missing."""
-    memory = gpu_memory_gib()
+    memory = gpu_free_gib()
     if memory is None or any(name not in os.environ for name in NEEDED):
         pytest.skip(HOW)
     return memory

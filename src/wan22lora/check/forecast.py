@@ -11,10 +11,10 @@ from wan22lora.dataset.predict import BucketLoad, batches_per_epoch, bucket_load
 from wan22lora.dataset.scan import Scan
 from wan22lora.doctor.needs import LORA_NUMBERS, STATE_NUMBERS, run_folder_needs
 from wan22lora.doctor.run_facts import Run
-from wan22lora.plan.fast import budget_for
-from wan22lora.plan.fast_memory import CONSTANTS, MEASURED_RANK, Kept, fast_peak_gib, largest
-from wan22lora.plan.memory import largest_batch, loading_gib, peak_gib, tokens
-from wan22lora.spec.fast import left_to_musubi
+from wan22lora.plan.choice import expected_gib
+from wan22lora.plan.fast_memory import largest
+from wan22lora.plan.memory import loading_gib, tokens
+from wan22lora.spec.fast import computes_fast
 from wan22lora.spec.resolved import Expert, Spec
 from wan22lora.trainer.options import OPTIONS
 
@@ -88,17 +88,11 @@ def _training(run: Run, expert: Expert, scans: Sequence[Scan], batches: int) -> 
     settings = expert.settings
     accumulation = settings.gradient_accumulation or 1
     steps = total_steps(batches, accumulation=accumulation, epochs=settings.epochs, steps=settings.steps)
-    measured = settings.fp8_base and settings.gradient_checkpointing
-    known = batches and measured and not settings.gradient_checkpointing_cpu_offload
-    fast = run.spec.speed == "fast" and not any(left_to_musubi(expert))
-    peak = peak_gib(largest_batch(scans), settings.blocks_to_swap or 0) if known else None
-    if fast and known and not settings.blocks_to_swap:
-        batch = largest(scans)
-        share = budget_for(expert, batch, run.spec.usable_gib).share
-        peak = fast_peak_gib(CONSTANTS["fast"], batch, Kept(share), settings.rank or MEASURED_RANK)
+    peak = expected_gib(run.spec, expert, largest(scans))
     loading = loading_gib(run.spec, expert, run.weights)
     each = seconds_per_batch(
         expert,
+        run.spec.speed if computes_fast(run.spec, expert) else "reference",
         list(chain.from_iterable(map(_tokens, scans))),
         clips=any(scan.source.kind == "videos" for scan in scans),
     )
@@ -109,7 +103,7 @@ def _training(run: Run, expert: Expert, scans: Sequence[Scan], batches: int) -> 
         steps,
         peak,
         loading if peak is not None and loading > peak else 0.0,
-        None if each is None or fast else each * trained,
+        None if each is None else each * trained,
     )
 
 

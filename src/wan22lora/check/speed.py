@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wan22lora.plan.memory import tokens
 from wan22lora.plan.preservation_cost import times_as_long
-from wan22lora.spec.resolved import Expert
+from wan22lora.spec.resolved import Expert, Kept
 
 MEASURED_ON = "one NVIDIA H200"
 _STILLS, _CLIPS, _SMALL_CLIPS = tokens(960, 960), tokens(832, 480, 49), tokens(480, 272, 61)
@@ -26,18 +26,44 @@ SECONDS = {
     (_SMALL_CLIPS, 36): 2.76,
 }
 """Tokens of a batch and blocks swapped → median seconds of a step of one batch: sdpa, rank 16, AdamW, fp8_base."""
+FAST_SECONDS: Mapping[str, tuple[tuple[int, Kept, float], ...]] = {
+    "fast": (
+        (_STILLS, Kept(0.23), 0.568),
+        (_STILLS, Kept(0.25), 0.564),
+        (_STILLS, Kept(0.28), 0.559),
+        (_STILLS, Kept(1.0), 0.472),
+        (_STILLS, Kept(everything=True, cast_once=True), 0.442),
+        (_CLIPS, Kept(0.15), 4.80),
+    ),
+}
+"""By speed: tokens of a batch, what is kept, and the median seconds of such a step, with no block in RAM."""
 _NEAR = 0.1
 """Share by which a batch may be smaller or larger than the measured one."""
 
 
-def seconds_per_batch(expert: Expert, batches: Sequence[int], *, clips: bool) -> float | None:
-    """Seconds of a batch, preservation counted; None where nothing like it was measured. `batches` are in tokens."""
+def seconds_per_batch(expert: Expert, speed: str, batches: Sequence[int], *, clips: bool) -> float | None:
+    """Seconds of a batch, preservation counted; None where nothing like it was measured. `batches` are in tokens.
+
+    A training that keeps more than a measured one, and less than the next, is told to take as long as the first.
+    """
     settings = expert.settings
-    like = settings.fp8_base and settings.gradient_checkpointing and not settings.gradient_checkpointing_cpu_offload
+    like = settings.fp8_base and not settings.gradient_checkpointing_cpu_offload
     if not like or settings.rank != 16 or (settings.optimizer or "").lower() != "adamw" or not batches:
         return None
-    for (measured, swapped), seconds in SECONDS.items():
-        near = all(abs(each - measured) <= _NEAR * measured for each in batches)
-        if near and swapped == (settings.blocks_to_swap or 0):
-            return seconds * (times_as_long(expert, clips=clips) or 1.0)
-    return None
+    swapped = settings.blocks_to_swap or 0
+    if speed == "reference":
+        rows = [row for row in SECONDS.items() if row[0][1] == swapped and settings.gradient_checkpointing]
+        found = [seconds for (measured, _), seconds in rows if _near(batches, measured)]
+    else:
+        kept = _level(expert.kept)
+        fast = [row for row in FAST_SECONDS.get(speed, ()) if not swapped and _level(row[1]) <= kept]
+        found = [seconds for measured, _, seconds in fast if _near(batches, measured)]
+    return min(found) * (times_as_long(expert, clips=clips) or 1.0) if found else None
+
+
+def _near(batches: Sequence[int], measured: int) -> bool:
+    return all(abs(each - measured) <= _NEAR * measured for each in batches)
+
+
+def _level(kept: Kept) -> tuple[bool, float]:
+    return kept.everything, kept.share

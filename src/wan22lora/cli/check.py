@@ -95,11 +95,11 @@ def _of_run(file: Path, musubi: Path | None, memory: Memory, thorough: bool) -> 
     from wan22lora.check.remark import from_finding, worst_first
     from wan22lora.doctor.run_facts import read_run
     from wan22lora.errors import SpecError
-    from wan22lora.machine.nvidia import gpu_memory_gib
+    from wan22lora.machine.nvidia import gpu_free_gib
     from wan22lora.machine.settings import read_machine
 
     machine = read_machine(musubi)
-    run = read_run(file, machine, lambda: gpu_memory_gib(machine.gpu), memory)
+    run = read_run(file, machine, lambda: gpu_free_gib(machine.gpu), memory)
     spec = run.spec
     if spec is None:
         raise SpecError(f"{file} cannot be used", findings=run.problems)

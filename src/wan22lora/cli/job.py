@@ -29,7 +29,7 @@ def carry_out_or_show(
     from wan22lora.cli.summary import summary
     from wan22lora.errors import DatasetError
     from wan22lora.machine.gpus import usable_gpus
-    from wan22lora.machine.nvidia import gpu_memory_gib, read_nvidia
+    from wan22lora.machine.nvidia import least_free_gib, read_nvidia
     from wan22lora.machine.ram import read_ram
     from wan22lora.machine.settings import cpu_cores, read_machine
     from wan22lora.plan.at_once import at_once
@@ -46,12 +46,16 @@ def carry_out_or_show(
     if as_json and not dry_run:
         raise typer.BadParameter("is for --dry-run: it prints the plan", param_hint="--json")
     machine = read_machine(musubi)
-    spec = load_spec(
-        run_file,
-        gpu_memory_gib=lambda: None if rehearse else gpu_memory_gib(machine.gpu),
-        folder_suffix="-rehearsal" if rehearse else "",
-    )
     gpus = usable_gpus(machine.gpus, read_nvidia())
+
+    def loaded() -> Spec:
+        return load_spec(
+            run_file,
+            gpu_free_gib=lambda: None if rehearse else least_free_gib(read_nvidia(), gpus[:2]),
+            folder_suffix="-rehearsal" if rehearse else "",
+        )
+
+    spec = loaded()
     ram = None if rehearse else read_ram()
     wanted = steps(tuple(expert.step for expert in spec.experts))
 
@@ -78,8 +82,8 @@ def carry_out_or_show(
             tell=say,
         )
 
-    if not dry_run:
-        wait_for_left_running(spec.folder, spec.stop_grace, say)
+    if not dry_run and wait_for_left_running(spec.folder, spec.stop_grace, say):
+        spec = loaded()  # the GPU has more room now
     prepared = prepare_without(spec, frozenset())
     again = _again("train" if "train" in "".join(wanted) else "cache", run_file, rehearse, only)
     errors = [finding for finding in prepared.dataset_findings if finding.level == "error"]
@@ -96,7 +100,7 @@ def carry_out_or_show(
     else:
         for finding in (*prepared.plan.notes, *prepared.dataset_findings):
             say(fitted(f"{finding.level}: {finding}"), err=True)
-        for line in summary(carry_out_with_relief(spec, carry_out, scans=prepared.trained, tell=say)):
+        for line in summary(carry_out_with_relief(spec, carry_out, scans=prepared.scans, tell=say)):
             say(line)
 
 

@@ -19,7 +19,7 @@ from wan22lora.doctor.run_facts import Run, read_run
 from wan22lora.doctor.stored import Stored, stored_files
 from wan22lora.doctor.tokenizer import Tokenizer, find_tokenizer, hugging_face_folder
 from wan22lora.errors import Failure, Finding
-from wan22lora.machine.nvidia import Nvidia, read_nvidia
+from wan22lora.machine.nvidia import Nvidia, free_gib, read_nvidia
 from wan22lora.machine.ram import Ram, in_container, read_ram
 from wan22lora.machine.settings import Machine, data_folder, python_of, read_machine, settings_path
 from wan22lora.machine.space import Space, space_at
@@ -84,9 +84,8 @@ def gather(
     nvidia = asking.of("driver", read_nvidia, Nvidia())
     run = None
     if run_file is not None:
-        gpu = nvidia.gpu(machine.gpu)
-        memory = gpu.total / 2**30 if gpu is not None and gpu.total else None
-        run = asking.of("run", lambda: read_run(run_file, machine, lambda: memory), Run(run_file))
+        free = free_gib(nvidia.gpu(machine.gpu))
+        run = asking.of("run", lambda: read_run(run_file, machine, lambda: free), Run(run_file))
     spec = run.spec if run is not None else None
     none: dict[str, str] = {}
     wanted = asking.of("packages", lambda: modules_for(spec) if spec else none, none)

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from wan22lora.dataset.predict import BucketLoad, batches_per_epoch, bucket_loads, epochs_of, total_steps
 from wan22lora.doctor.run_facts import Run
 from wan22lora.musubi.names import Saving, saved
+from wan22lora.plan.choice import expected_gib
 from wan22lora.plan.class_captions import class_of
+from wan22lora.plan.fast_memory import largest
 from wan22lora.plan.loading_ram import swapping_ram
-from wan22lora.plan.memory import loading_gib, peak_gib, tokens
+from wan22lora.plan.memory import loading_gib
+from wan22lora.spec.presets import CONTEXT_GIB
 from wan22lora.spec.resolved import Expert, Spec
 
 GIB = 2**30
@@ -28,8 +31,6 @@ LORA_NUMBERS = 4_792_320
 """Parameters of a LoRA for each rank (400 modules of the 14B model)."""
 STATE_NUMBERS = 3
 """A state holds the LoRA and two values of AdamW for each of its numbers, in 32 bits."""
-CONTEXT_GIB = 0.8
-"""What a CUDA process holds beside torch's own memory."""
 PREFETCHED = 2
 """Batches that each data-loader process keeps ready (torch's default)."""
 TEXT_BYTES = 512 * 4096 * 2
@@ -63,14 +64,15 @@ def ram_needs(run: Run) -> Iterator[Need]:
 
 
 def gpu_needs(run: Run) -> Iterator[Need]:
-    """What each training that is still to run takes of the GPU, as far as it was measured (plan/memory.py)."""
-    most = max((tokens(*load.bucket) * batch for load, batch in _batches(run)), default=0)
+    """What each training that is still to run takes of the GPU, as far as it was measured (plan/choice.py)."""
+    if run.spec is None:
+        return
+    batch = largest(run.scans)
     for expert in _experts_to_train(run):
-        settings = expert.settings
-        if not settings.fp8_base or not settings.gradient_checkpointing or settings.gradient_checkpointing_cpu_offload:
+        training = expected_gib(run.spec, expert, batch)
+        if training is None:
             continue
-        loading = loading_gib(run.spec, expert, run.weights) if run.spec else 0.0
-        training = peak_gib(most, settings.blocks_to_swap or 0)
+        loading = loading_gib(run.spec, expert, run.weights)
         what = "loading an expert" if loading > training else "the largest batch"
         yield Need(int((max(loading, training) + CONTEXT_GIB) * GIB), what)
 

@@ -12,8 +12,9 @@ from wan22lora.errors import Failure, Finding
 from wan22lora.machine.settings import Machine
 from wan22lora.plan.agreement import disagreements
 from wan22lora.plan.build import Prepared, prepare
-from wan22lora.plan.memory import memory_notes
+from wan22lora.plan.choice import memory_choices, with_memory
 from wan22lora.plan.sources import sources
+from wan22lora.plan.too_large import memory_notes
 from wan22lora.plan.weights import Weights, weights_findings, weights_of
 from wan22lora.run.carry_out import read_history
 from wan22lora.spec.load import load_spec
@@ -38,19 +39,21 @@ class Run:
 
 
 def read_run(
-    file: Path, machine: Machine, gpu_memory_gib: Callable[[], float | None], memory: Memory | None = None
+    file: Path, machine: Machine, gpu_free_gib: Callable[[], float | None], memory: Memory | None = None
 ) -> Run:
     """Loads and plans the run as `train` would; reads files that `memory` does not know, writes none."""
     try:
-        spec = load_spec(file, gpu_memory_gib=gpu_memory_gib)
+        spec = load_spec(file, gpu_free_gib=gpu_free_gib)
     except Failure as failure:
         return Run(file, problems=_findings(failure))
     weights = weights_of(spec, machine)
     weights_problems = tuple(dict.fromkeys(weights_findings(spec, weights)))
+    history = read_history(spec.folder)
     try:
-        prepared = prepare(spec, machine, read_history(spec.folder), memory=memory)
+        prepared = prepare(spec, machine, history, memory=memory)
     except Failure as failure:
         scans = tuple(scan(source, memory) for source in sources(spec))
+        spec = with_memory(spec, scans, history.at_most)
         return Run(
             file,
             problems=tuple(finding for finding in _findings(failure) if finding not in weights_problems),
@@ -59,11 +62,15 @@ def read_run(
             weights_problems=weights_problems,
             scans=scans,
             dataset_problems=(*(found for each in scans for found in each.findings), *disagreements(spec, scans)),
-            notes=(*spec.notes, *dict.fromkeys(memory_notes(spec, scans, weights))),
+            notes=(
+                *spec.notes,
+                *dict.fromkeys(memory_notes(spec, scans, weights)),
+                *memory_choices(spec, scans, history.at_most),
+            ),
         )
     return Run(
         file,
-        spec=spec,
+        spec=prepared.spec,
         weights=weights,
         weights_problems=weights_problems,
         scans=prepared.scans,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,10 +77,23 @@ def read_nvidia() -> Nvidia:
         )
 
 
-def gpu_memory_gib(device: str = "0") -> float | None:
-    """Total memory of one GPU in GiB; `device` is an index or UUID as in CUDA_VISIBLE_DEVICES. None without a GPU."""
-    gpu = read_nvidia().gpu(device)
-    return gpu.total / 2**30 if gpu is not None and gpu.total is not None else None
+def gpu_free_gib(device: str = "0") -> float | None:
+    """Memory of one GPU in GiB that no program holds; `device` is an index or UUID as in CUDA_VISIBLE_DEVICES. None
+    without a GPU.
+    """
+    return free_gib(read_nvidia().gpu(device))
+
+
+def least_free_gib(nvidia: Nvidia, devices: Iterable[str]) -> float | None:
+    """The same of the one that has the least of several; None where one is not known."""
+    free = [free_gib(nvidia.gpu(device)) for device in devices]
+    known = [each for each in free if each is not None]
+    return min(known) if known and len(known) == len(free) else None
+
+
+def free_gib(gpu: Gpu | None) -> float | None:
+    """Of a GPU that is known already."""
+    return gpu.free / 2**30 if gpu is not None and gpu.free is not None else None
 
 
 @contextmanager

@@ -40,6 +40,8 @@ class Machine:
     """A Hugging Face cache beside the weights that holds T5's tokenizer; None where there is none."""
     cpu_threads: int = 1
     """CPU threads that a training may use."""
+    kernels: Path | None = None
+    """Where compiled kernels are kept from one training to the next; None leaves that to torch."""
     gpu: str = "0"
     """The value of CUDA_VISIBLE_DEVICES for a training: one GPU, since several would silently become data parallel."""
     gpus: tuple[str, ...] = ()
@@ -66,6 +68,13 @@ def memory_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("wan22lora", appauthor=False) / "seen"
+
+
+def kernels_folder() -> Path:
+    """Compiled kernels, of which each belongs to a torch, a GPU and a shape; what is missing is compiled again."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("wan22lora", appauthor=False) / "kernels"
 
 
 def read_machine(musubi: Path | None = None) -> Machine:
@@ -95,6 +104,7 @@ def read_machine(musubi: Path | None = None) -> Machine:
         models=models,
         hub=models / "hub" if (models / "hub" / TOKENIZER_FOLDER / "refs" / "main").is_file() else None,
         cpu_threads=min(cpu_cores(), MOST_CPU_THREADS),
+        kernels=kernels_folder(),
         gpu=named[0] if named else "0",
         gpus=named,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +105,15 @@ def without_launcher(*, mixed_precision: str, cpu_threads: int) -> dict[str, str
         "ACCELERATE_USE_CPU": "False",
         "OMP_NUM_THREADS": str(cpu_threads),
     }
+
+
+def kept_kernels(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """Where torch and Triton keep what they compile; a place that a person named in `variables` stays.
+
+    Their own is in /tmp, which is often gone after a restart, and then each expert compiles for itself what both need.
+    """
+    places = {"TORCHINDUCTOR_CACHE_DIR": folder / "inductor", "TRITON_CACHE_DIR": folder / "triton"}
+    return {name: str(place) for name, place in places.items() if not variables.get(name)}
 
 
 def option_tokens(argv: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,18 +28,17 @@ from wan22lora.musubi.programs import (
     CACHE_TEXT,
     TRAIN,
     Programs,
+    kept_kernels,
     without_launcher,
 )
 from wan22lora.plan.agreement import disagreements
 from wan22lora.plan.caches import CacheState, Manifest, cache_state, latents_keys, text_keys
+from wan22lora.plan.choice import GpuMemory, memory_choices, with_memory
 from wan22lora.plan.class_captions import captions_file, class_captions, class_of
 from wan22lora.plan.contents import Contents
 from wan22lora.plan.continuation import Asked, Before, passed_over, turn_of
-from wan22lora.plan.fast import budget_for, fast_notes
-from wan22lora.plan.fast_memory import largest
 from wan22lora.plan.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from wan22lora.plan.learned import learned_from
-from wan22lora.plan.memory import memory_notes
 from wan22lora.plan.model import Plan, PlannedFile, Step, StepId
 from wan22lora.plan.never_due import never_due
 from wan22lora.plan.options_check import contract_findings, doubled
@@ -46,10 +46,12 @@ from wan22lora.plan.preservation_cost import preservation_cost
 from wan22lora.plan.rehearse import rehearse
 from wan22lora.plan.sources import sources
 from wan22lora.plan.states import Kept, states_of
+from wan22lora.plan.too_large import memory_notes
 from wan22lora.plan.trainer_options import trainer_findings, trainer_options
 from wan22lora.plan.training import training_key
 from wan22lora.plan.weights import Weights, expert_weights, weights_findings, weights_of
 from wan22lora.spec.document import in_file_order
+from wan22lora.spec.fast import computes_fast
 from wan22lora.spec.resolved import Expert, Spec
 
 CACHE_STEPS: tuple[StepId, ...] = ("cache-latents", "cache-text")
@@ -64,6 +66,8 @@ class History:
     keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     states: Mapping[str, Kept] = field(default_factory=dict)
     manifest: Manifest = field(default_factory=Manifest)
+    at_most: GpuMemory | None = None
+    """Memory settings above which the GPU's memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +118,13 @@ class _Builder:
     def __init__(
         self, spec: Spec, machine: Machine, history: History, rehearsal: bool, asked: Asked, memory: Memory
     ) -> None:
-        self.spec, self.machine, self.history = spec, machine, history
+        self.scans = tuple(scan(source, memory) for source in sources(spec))
+        self.spec, self.machine, self.history = with_memory(spec, self.scans, history.at_most), machine, history
         self.rehearsal, self.asked = rehearsal, asked
         self.extension = spec.trainer == "extension"
         self.programs = Programs(machine.musubi, machine.python)
         self.contract: Contract = load_contract(spec.pin)
         self.weights = weights_of(spec, machine)
-        self.scans = tuple(scan(source, memory) for source in sources(spec))
         self.classes = class_captions(spec, self.scans)
         self.held_out = hold_out(spec.validation.hold_out, self.scans) if spec.validation else HeldOut()
         self.trained = self.held_out.left_of(self.scans)
@@ -153,7 +157,7 @@ class _Builder:
             notes=(
                 *self.spec.notes,
                 *dict.fromkeys(memory_notes(self.spec, self.scans, self.weights)),
-                *dict.fromkeys(fast_notes(self.spec, self.scans)),
+                *memory_choices(self.spec, self.scans, self.history.at_most),
                 *preservation_cost(self.spec),
                 *never_due(self.spec, self.batches),
                 *self.passed_over,
@@ -327,8 +331,7 @@ class _Builder:
 
     def _trainer_options(self, expert: Expert, states: Path) -> list[Option]:
         held_out = self.held_out_file if self.held_out else None
-        budget = budget_for(expert, largest(self.scans), self.spec.usable_gib).share
-        options = trainer_options(self.spec, expert, states=states, held_out=held_out, activation_budget=budget)
+        options = trainer_options(self.spec, expert, states=states, held_out=held_out)
         self.findings += trainer_findings(self.contract, options, expert)
         return options
 
@@ -338,7 +341,9 @@ class _Builder:
         threads = self.machine.cpu_threads if expert.settings.blocks_to_swap else 1
         if self.extension:
             instead = without_launcher(mixed_precision=precision, cpu_threads=threads)
-            return self.programs.extended_train(options), {**self._environment(), **instead}
+            kernels = self.machine.kernels if computes_fast(self.spec, expert) else None
+            kept = kept_kernels(kernels, os.environ) if kernels is not None else {}
+            return self.programs.extended_train(options), {**self._environment(), **instead, **kept}
         config = self.accelerate_config
         argv = self.programs.train(options, mixed_precision=precision, accelerate_config=config, cpu_threads=threads)
         return argv, self._environment()

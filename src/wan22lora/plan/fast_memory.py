@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from wan22lora.dataset.predict import bucket_loads
 from wan22lora.dataset.scan import Scan
 from wan22lora.plan.memory import largest_batch
+from wan22lora.spec.resolved import Kept
 
 BLOCKS, CHANNELS, FFN_CHANNELS, WORDS = 40, 5120, 13824, 512
 """Of a 14B expert (wan/configs/wan_t2v_A14B.py at v0.3.4); every caption is filled up to so many words."""
@@ -34,12 +35,10 @@ class Constants:
     """How many times `keepable_gib` it takes to keep all that the backward pass uses, without checkpointing."""
     cast: float | None
     """What the blocks' weights take more once they are cast for good; None where they are never cast."""
-    preservation: float
-    """What preservation takes more; its passes come one after the other."""
 
 
 CONSTANTS: Mapping[str, Constants] = {
-    "fast": Constants(fixed=14.59, token=6.075e-4, everything=1.75, cast=13.44, preservation=0.3),
+    "fast": Constants(fixed=14.59, token=6.075e-4, everything=1.75, cast=13.44),
 }
 """By `speed`. Without checkpointing there is one row: of its 56.4 GiB, `cast` is reckoned (the blocks' weights are as
 large again as in 8 bits), and the rest gives `everything`."""
@@ -51,18 +50,6 @@ class Batch:
 
     tokens: int
     items: int
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What is there for the backward pass beside the blocks' inputs."""
-
-    share: float = 0.0
-    """0 to 1, of what can be kept under checkpointing."""
-    everything: bool = False
-    """No checkpointing at all; then `share` does not matter."""
-    cast_once: bool = False
-    """The blocks' weights are cast for good."""
 
 
 def largest(scans: Iterable[Scan]) -> Batch:
@@ -78,12 +65,14 @@ def keepable_gib(batch: Batch) -> float:
     return BLOCKS * 2 * (of_pictures + of_captions) / _GIB
 
 
-def fast_peak_gib(
-    constants: Constants, batch: Batch, kept: Kept, rank: int = MEASURED_RANK, *, preserves: bool = False
-) -> float:
-    """Peak allocation, in GiB: 0 to 0.6 above every measured row; ranks above 16 are reckoned."""
-    further = max(0, rank - MEASURED_RANK) * (LORA_NUMBERS * LORA_BYTES + batch.tokens * LORA_MODULES * 2) / _GIB
-    least = constants.fixed + constants.token * batch.tokens + further
-    least += constants.preservation if preserves else 0.0
+def of_lora_gib(rank: int | None, batch: Batch) -> float:
+    """What a LoRA of a higher rank than the measured one takes more, in GiB."""
+    further = max(0, (rank or MEASURED_RANK) - MEASURED_RANK)
+    return further * (LORA_NUMBERS * LORA_BYTES + batch.tokens * LORA_MODULES * 2) / _GIB
+
+
+def fast_peak_gib(constants: Constants, batch: Batch, kept: Kept) -> float:
+    """Peak allocation of a LoRA of rank 16, in GiB: 0 to 0.6 above every measured row."""
+    least = constants.fixed + constants.token * batch.tokens
     least += (constants.cast or 0.0) if kept.cast_once else 0.0
     return least + (constants.everything if kept.everything else kept.share) * keepable_gib(batch)

@@ -1,13 +1,11 @@
-"""How much GPU memory a training will take, from rows measured on an H200 (docs/benchmarks.md), and whether it fits."""
+"""How much GPU memory a training by musubi's modules takes, from rows measured on an H200 (docs/benchmarks.md)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from wan22lora.dataset.predict import bucket_loads
 from wan22lora.dataset.scan import Scan
-from wan22lora.errors import Finding
 from wan22lora.plan.weights import Weights, expert_weights
 from wan22lora.spec.resolved import Expert, Spec
 
@@ -19,6 +17,8 @@ FIXED_GIB = 1.43
 """LoRA of rank 16, its optimizer, and what does not grow with the picture."""
 TOKEN_GIB = 1.0013 / 1024
 """Activations with gradient checkpointing, per token of the batch."""
+PRESERVATION_GIB = 0.3
+"""What preservation takes more: its passes come one after the other."""
 LOAD_GIB = 40.35
 """Loading an fp16 file under `trainer: plain` without swapping: the 16-bit weights lie on the GPU while the 8-bit copy
 is made. The extension casts tensor by tensor and takes 13.4 GiB then, less than any training."""
@@ -54,34 +54,3 @@ def largest_batch(scans: Iterable[Scan]) -> int:
         ),
         default=0,
     )
-
-
-def memory_notes(spec: Spec, scans: Iterable[Scan], weights: Mapping[str, Weights]) -> Iterator[Finding]:
-    """Warnings for a run that will probably not fit the card it is planned for."""
-    if spec.usable_gib is None:
-        return
-    most = largest_batch(scans)
-    for expert in spec.experts:
-        settings = expert.settings
-        if not settings.fp8_base or not settings.gradient_checkpointing or settings.gradient_checkpointing_cpu_offload:
-            continue  # nothing was measured for these
-        fits = FILLED * spec.usable_gib
-        swapped = settings.blocks_to_swap or 0
-        if peak_gib(most, swapped) > fits:
-            yield _too_large(expert, most, swapped, fits, spec.hardware)
-        elif spec.usable_gib < loading_gib(spec, expert, weights):
-            yield Finding(
-                expert.where("blocks_to_swap"),
-                f"loading fp16 weights takes {LOAD_GIB:.0f} GiB on the GPU, more than a {spec.hardware} card has",
-                "blocks_to_swap: 1 loads them in RAM (44 GB must be free)",
-                level="warning",
-            )
-
-
-def _too_large(expert: Expert, most: int, swapped: int, fits: float, hardware: str) -> Finding:
-    needed = math.ceil((peak_gib(most) - fits) / BLOCK_GIB)
-    fix = "a smaller resolution, fewer frames or a smaller batch"
-    if needed <= MOST_BLOCKS:
-        fix = f"train: {{blocks_to_swap: {needed}}}, or {fix}"
-    text = f"the largest batch will take about {peak_gib(most, swapped):.1f} GiB; {fits:.1f} GiB fit a {hardware} card"
-    return Finding(expert.where("blocks_to_swap"), text, fix, level="warning")

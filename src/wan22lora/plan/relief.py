@@ -48,7 +48,7 @@ class Relief:
 
     def applied(self, spec: Spec) -> Spec:
         """The run with this change, for every expert whose memory settings are those that did not do."""
-        failed = _memory_of(self.expert.settings)
+        failed = next(_memory_of(each.settings) for each in spec.experts if each.name == self.expert.name)
         return replace(
             spec,
             experts=tuple(
@@ -61,7 +61,8 @@ class Relief:
 
 
 def next_relief(expert: Expert, phase: Phase, *, batch_tokens: int, usable_gib: float | None) -> Relief | None:
-    """The next rung for an expert that ran out of memory in this phase; None when there is none left.
+    """The next rung for an expert that ran out of memory in this phase, of those that change what a person wrote; None
+    when there is none left. plan/choice.py lowers what was chosen, without asking.
 
     The rungs: gradient checkpointing, then blocks swapped (as many as `plan/memory.py` says for the largest batch, at
     least eight more, at most 38), then the activations in RAM as well. None of them is in a training's key, so that it

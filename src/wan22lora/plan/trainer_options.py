@@ -11,6 +11,7 @@ from wan22lora.musubi.contract import Option as Known
 from wan22lora.musubi.options import Option, Value, argv_of, text
 from wan22lora.plan.class_captions import class_folder
 from wan22lora.spec.extension import PreservationSettings, StateSettings
+from wan22lora.spec.fast import computes_fast
 from wan22lora.spec.resolved import Expert, Spec
 from wan22lora.trainer.options import OPTIONS
 
@@ -22,12 +23,10 @@ _TYPES: Mapping[type, ValueType] = {str: "str", int: "int", float: "float", Path
 _VALUE: Kind = "value"
 
 
-def trainer_options(
-    spec: Spec, expert: Expert, *, states: Path, held_out: Path | None, activation_budget: float = 0.0
-) -> list[Option]:
+def trainer_options(spec: Spec, expert: Expert, *, states: Path, held_out: Path | None) -> list[Option]:
     """The extension's own options for one expert; those that have their default are left out.
 
-    `held_out` is the file that names the items kept out of the training. `activation_budget` is for `speed: fast`.
+    `held_out` is the file that names the items kept out of the training.
     """
     given = [
         ("ledger", spec.folder / LEDGER_FILE, "folder"),
@@ -38,14 +37,19 @@ def trainer_options(
         *(_of_preservation(expert.settings.preservation) if expert.settings.preservation else ()),
         ("ema_decay", expert.settings.ema.decay if expert.settings.ema else None, "ema"),
         *(_of_validation(spec, held_out) if held_out is not None else ()),
-        ("speed", spec.speed, "speed"),
-        ("activation_budget", activation_budget if spec.speed == "fast" else None, "speed"),
+        *(_of_speed(spec, expert) if computes_fast(spec, expert) else ()),
     ]
     return [
         Option(name, (text(value),), key)
         for name, value, key in given
         if value is not None and value != _DEFAULTS.get(name)
     ]
+
+
+def _of_speed(spec: Spec, expert: Expert) -> Iterator[tuple[str, Value | None, str]]:
+    yield "speed", spec.speed, "speed"
+    yield "activation_budget", None if expert.kept.everything else expert.kept.share, "speed"
+    yield "weights_cast_once", int(expert.kept.cast_once), "speed"
 
 
 def _of_states(states: StateSettings) -> Iterator[tuple[str, Value | None, str]]:

@@ -23,7 +23,7 @@ WITHOUT_EFFECT = frozenset(
     | {"blocks_to_swap", "max_data_loader_n_workers", "persistent_data_loader_workers", "metadata_title"}
     | {"ledger", "step_id", "states", "states_every_minutes", "states_every_steps", "states_keep_last"}
     | {"max_nan_steps", "disk_patience", "validate_every_steps", "validation_timesteps"}
-    | {"preservation_folder", "held_out", "speed", "activation_budget"}
+    | {"preservation_folder", "held_out", "speed", "activation_budget", "weights_cast_once"}
 )
 """Options that change where or how fast, never what is learned. The weights are compared by name and size instead, the
 preserved class and the held-out items by name."""

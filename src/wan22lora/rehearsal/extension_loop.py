@@ -93,6 +93,7 @@ class ExtensionLoop:
         step, began, gathered = self._at.step + 1, time.monotonic(), self._gathered
         self._gathered = []
         self._session.faults.on_step(step)
+        self._session.faults.on_full_gpu(step, self._report.gpu_peak)
         time.sleep(self._session.step_seconds)
         progress = self._at.step / self._args.max_train_steps
         numbers = [number for number, _ in gathered]

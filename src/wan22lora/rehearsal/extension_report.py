@@ -22,6 +22,7 @@ class Report:
     def __init__(self, args: Namespace, events: Events, dit_dtype: str) -> None:
         self._args, self._events = args, events
         self._memory = memory.training(args, dit_dtype)
+        self.gpu_peak = self._memory["gpu_peak"]
         self._first = True
         self._line_at = 0.0
 

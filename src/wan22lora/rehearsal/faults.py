@@ -4,7 +4,7 @@
 id of the step in `WAN22LORA_STEP`, the fault, and the step, file or state, counted from 1, at which it happens (default
 1). Files and states are counted anew in each process, steps go on. A full disk stays full, or until the file that
 `WAN22LORA_REHEARSAL_FULL_DISK` names is no longer there; for that the trainer extension waits as many seconds as its
-option says, or `WAN22LORA_REHEARSAL_DISK_PATIENCE`.
+option says, or `WAN22LORA_REHEARSAL_DISK_PATIENCE`. `WAN22LORA_REHEARSAL_GPU_GIB` is how large a GPU `oom-full` has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from pathlib import Path
 
 KINDS = (
     "oom",  # at step or file N: CUDA is out of memory
+    "oom-full",  # the same, if the training takes more than the GPU has
     "oom-load",  # the same while the weights are loaded
+    "no-compiler",  # the trainer extension cannot compile what is to be fast
     "ram",  # killed while the weights are loaded, as by the kernel when memory runs out
     "nan",  # the loss is NaN from step N on; a cached tensor has NaN
     "hang",  # stops at step or file N without a word
@@ -112,6 +114,11 @@ class Faults:
             _run_out_of_memory("1.27 GiB")
         if self._is_at("crash", number):
             raise RuntimeError(f"injected fault: crash at {number}")
+
+    def on_full_gpu(self, number: int, peak: int) -> None:
+        """Before step `number` of a training that takes `peak` bytes of the GPU."""
+        if self._is_at("oom-full", number) and peak > float(os.environ["WAN22LORA_REHEARSAL_GPU_GIB"]) * 2**30:
+            _run_out_of_memory("1.27 GiB")
 
     def on_first_forward(self) -> None:
         if self.has("missing-attention"):

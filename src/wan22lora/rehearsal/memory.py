@@ -8,6 +8,8 @@ _WEIGHTS = 14_288_901_184
 """Of one expert."""
 _BLOCKS = 40
 _ACTIVATIONS = 4 * 2**30
+_KEEPABLE = 15 * 2**30
+"""By `--activation_budget`, of stills."""
 _RESERVED = 1.06
 
 
@@ -27,4 +29,6 @@ def loading(args: Namespace, dit_dtype: str) -> dict[str, int]:
 def training(args: Namespace, dit_dtype: str) -> dict[str, int]:
     """The fields of train-step."""
     peak = weights_bytes(args, dit_dtype) + _ACTIVATIONS
+    if getattr(args, "speed", "reference") != "reference":
+        peak += int(args.activation_budget * _KEEPABLE) if args.gradient_checkpointing else 2 * _KEEPABLE
     return {"gpu_peak": peak, "gpu_reserved": int(peak * _RESERVED)}

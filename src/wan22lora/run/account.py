@@ -14,7 +14,7 @@ class Cause:
     """Why a training could not go on, in its own words."""
 
     reason: str
-    """nan, out-of-memory, disk-full, wrong-musubi or error."""
+    """nan, out-of-memory, disk-full, wrong-musubi, not-fast or error."""
     text: str
     fix: str
 

@@ -36,7 +36,7 @@ def read_history(folder: Path) -> History:
     run_folder = RunFolder(folder)
     states = {step: read_states(states_of(folder, step)) for step in TRAININGS}
     keys = {step: key for step in TRAININGS if (key := run_folder.key(step) or states[step].finished)}
-    return History(keys, states, read_manifest(cache_folder_of(folder)))
+    return History(keys, states, read_manifest(cache_folder_of(folder)), run_folder.at_most())
 
 
 def carry_out_as_weights_arrive(

@@ -43,6 +43,31 @@ class Ended:
     grace_seconds: float
 
 
+class NotFast(MachineError):
+    """A training that this machine cannot compute the fast way."""
+
+    def __init__(self, step: StepId, told: Cause, *, fix: str, ran: Iterable[StepId] = ()) -> None:
+        """`ran` are the steps that the run started."""
+        super().__init__(
+            f"{step} cannot be trained at this speed here", findings=(Finding("", told.text, told.fix),), fix=fix
+        )
+        self.step = step
+        self.ran = frozenset(ran)
+        self._told = told
+
+    def of_a_run(self, ran: Iterable[StepId], fix: str) -> NotFast:
+        """The same failure with the steps that the run started."""
+        return NotFast(self.step, self._told, fix=fix, ran=ran)
+
+    @property
+    def in_one_line(self) -> str:
+        """What it means where no speed was asked for."""
+        return (
+            f"{self._told.text}; musubi's own modules train, in about twice the time"
+            f"{f' ({self._told.fix})' if self._told.fix else ''}"
+        )
+
+
 class OutOfMemory(StepFailed):
     """A training that the GPU's memory is too small for, under its present settings."""
 
@@ -77,6 +102,8 @@ def step_failed(ended: Ended, diagnose: Diagnose | None) -> Failure:
             findings=(Finding("", told.text, told.fix),),
             fix=_continue(ended),
         )
+    if told is not None and told.reason == "not-fast":
+        return NotFast(ended.step.id, told, fix=_continue(ended))
     findings = (*_causes(ended, diagnose), _last_lines(ended))
     phase = _out_of_memory(ended)
     if phase is not None:
@@ -100,6 +127,8 @@ def together(failures: Sequence[Failure], again: str, ran: Iterable[StepId]) -> 
     fix = "".join(fixes) if len(fixes) < 2 else f"to continue: {again}"
     if isinstance(first, OutOfMemory) and all(isinstance(each, OutOfMemory) for each in others):
         return OutOfMemory(first.step, first.phase, first.summary, findings=findings, fix=fix, ran=ran)
+    if isinstance(first, NotFast) and all(isinstance(each, NotFast) for each in others):
+        return first.of_a_run(ran, fix)
     if not others:
         return first
     if all(isinstance(each, Interrupted) for each in failures):

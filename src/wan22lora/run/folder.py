@@ -7,6 +7,7 @@ steps/            <step id>.json: what the finished result of a step depends on
 states/           <step id>/: what a training goes on from, and key.json, which says what it was trained with
 output/           what the trainings write
 previous/         <UTC time>-<step id>/: outputs and states of earlier trainings
+memory.json       memory settings above which the GPU's memory ran out
 .lock, holder.json
 """
 
@@ -26,6 +27,7 @@ from pathlib import Path
 from wan22lora import __version__
 from wan22lora.errors import MachineError, RunFolderError
 from wan22lora.files import read_json, write_json, write_text, written
+from wan22lora.plan.choice import GpuMemory
 from wan22lora.plan.model import PlannedFile
 from wan22lora.plan.states import FINISHED_FILES, FOLDER, KEY_FILE, finished_file
 from wan22lora.plan.trainer_options import LEDGER_FILE
@@ -42,6 +44,7 @@ class RunFolder:
         self.states = path / FOLDER
         self.output = path / "output"
         self.previous = path / "previous"
+        self.memory = path / "memory.json"
         self._marker = path / "run.json"
         self._holder = path / "holder.json"
         self._now = now
@@ -146,6 +149,14 @@ class RunFolder:
         folder = self.states / step_id
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / KEY_FILE, dict(key))
+
+    def at_most(self) -> GpuMemory | None:
+        """GpuMemory settings above which the GPU's memory ran out; None where it never did or the file says nothing."""
+        return GpuMemory.from_json(read_json(self.memory) or {})
+
+    def store_at_most(self, memory: GpuMemory, *, because: str) -> None:
+        """Remember them for the next start, with the reason for a person who wonders."""
+        write_json(self.memory, {**memory.as_json(), "because": because})
 
     def new_log(self, step_id: str) -> Path:
         """Create the empty log file of an attempt, under a number that no log has had."""

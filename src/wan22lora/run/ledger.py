@@ -6,6 +6,7 @@ Every line has `t` (unix seconds) and `event`; `id` is a step's. What the runner
 - step-skipped: id, why
 - step-started: id, argv, cwd, why, log, total, pid, pgid, birth (run/alive.py), host
 - note: id, text
+- adapted: id, text; between two runs of one command: what the next does otherwise so that the step can be done
 - warning: id, text
 - stopping: id, text; a stop was asked for
 - step-ended: id, outcome (done, failed, outputs-wrong, interrupted), exit_code, seconds

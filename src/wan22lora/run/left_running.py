@@ -32,11 +32,11 @@ def wait_for_left_running(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
+) -> bool:
     """Waits until what a killed run has left has ended, for as long as its guard lets it live at most.
 
     To be called before a plan is made, which shall know the state that is being saved. A run whose wan22lora lives is
-    not waited for: its lock will refuse this one.
+    not waited for: its lock will refuse this one. True if there was something to wait for.
     """
     steps = () if is_running(folder) else left_running(folder)
     for step in steps:
@@ -45,6 +45,7 @@ def wait_for_left_running(
     deadline = clock() + grace_seconds + LATER_SECONDS
     while any(map(_still_runs, steps)) and clock() < deadline:
         sleep(LOOK_AGAIN_SECONDS)
+    return bool(steps)
 
 
 def refuse_left_running(folder: Path, grace_seconds: float) -> None:

@@ -1,18 +1,21 @@
-"""A training that runs out of GPU memory: told what to try next, or tried again with it."""
+"""A training that the GPU's memory, or the machine's compiler, does not suffice for: tried again with what does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 from wan22lora.dataset.scan import Scan
 from wan22lora.files import written
+from wan22lora.plan.choice import GpuMemory, in_words, memory_of, stepped_down, with_memory
 from wan22lora.plan.memory import largest_batch
 from wan22lora.plan.relief import advice, next_relief
-from wan22lora.run.failures import OutOfMemory
+from wan22lora.run.failures import NotFast, OutOfMemory
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.ledger import Ledger
-from wan22lora.spec.resolved import Spec
+from wan22lora.spec.fast import computes_fast
+from wan22lora.spec.resolved import Expert, Spec
 
 Done = TypeVar("Done")
 
@@ -24,26 +27,55 @@ def carry_out_with_relief(
     scans: Iterable[Scan],
     tell: Callable[[str], None],
 ) -> Done:
-    """Calls `carry_out` with the run, and under `on_oom: retry` again with the next memory setting, until one does.
+    """Calls `carry_out` with the run, and again where a training can be tried with less, until one does.
+
+    Memory settings that were chosen are lowered, and the run's folder remembers to what; those that a person wrote are
+    changed under `on_oom: retry` alone. A training that was to be fast only because nobody said otherwise is left to
+    musubi's modules where it cannot be.
 
     `carry_out` is also told the steps that need not be forced any more: the training that ran out of memory goes on
-    from its state if it has one. Raises what `carry_out` raises; OutOfMemory says what to try next.
+    from its state if it has one. It plans with what the folder remembers. Raises what `carry_out` raises; OutOfMemory
+    says what to try next.
     """
-    tokens = largest_batch(scans)
+    scans = tuple(scans)
+    folder = RunFolder(spec.folder)
     tried: frozenset[str] = frozenset()
     while True:
         try:
             return carry_out(spec, tried)
+        except NotFast as failure:
+            if spec.asks_for_speed:
+                raise
+            step, text, ran = failure.step, failure.in_one_line, failure.ran
+            spec = replace(spec, speed="reference")
         except OutOfMemory as failure:
-            expert = next(each for each in spec.experts if each.step == failure.step)
-            relief = next_relief(expert, failure.phase, batch_tokens=tokens, usable_gib=spec.usable_gib)
-            if relief is None or spec.on_oom != "retry":
-                raise failure.with_advice(advice(relief, expert)) from None
-            text = f"{failure.summary}; it is tried again with {relief.setting}"
-            _note(spec, failure.step, text)
-            tell(text)
-            tried |= {"cache-latents", "cache-text", *_until(spec, failure.step), *failure.ran}
-            spec = relief.applied(spec)
+            step, ran = failure.step, failure.ran
+            chosen = with_memory(spec, scans, folder.at_most())
+            expert = next(each for each in chosen.experts if each.step == step)
+            lower = _lower(chosen, expert, failure)
+            if lower is not None:
+                now, less = (in_words(each, fast=computes_fast(spec, expert)) for each in (memory_of(expert), lower))
+                text = f"{failure.summary}, when {now}; it goes on when {less}"
+                with written(folder.path):
+                    folder.store_at_most(lower, because=f"{failure.summary}, when {now}")
+            else:
+                relief = next_relief(
+                    expert, failure.phase, batch_tokens=largest_batch(scans), usable_gib=spec.usable_gib
+                )
+                if relief is None or spec.on_oom != "retry":
+                    raise failure.with_advice(advice(relief, expert)) from None
+                text = f"{failure.summary}; it is tried again with {relief.setting}"
+                spec = relief.applied(spec)
+        _note(folder, step, text)
+        tell(text)
+        tried |= {"cache-latents", "cache-text", *_until(spec, step), *ran}
+
+
+def _lower(spec: Spec, expert: Expert, failure: OutOfMemory) -> GpuMemory | None:
+    """What to try without asking; musubi's own program would lose what it has trained."""
+    if spec.on_oom == "stop" or (spec.trainer == "plain" and failure.phase == "training"):
+        return None
+    return stepped_down(expert, failure.phase)
 
 
 def _until(spec: Spec, step: str) -> list[str]:
@@ -51,7 +83,6 @@ def _until(spec: Spec, step: str) -> list[str]:
     return steps[: steps.index(step) + 1]
 
 
-def _note(spec: Spec, step: str, text: str) -> None:
-    folder = RunFolder(spec.folder)
+def _note(folder: RunFolder, step: str, text: str) -> None:
     with written(folder.path), Ledger(folder.events) as ledger:
-        ledger.append("note", id=step, text=text)
+        ledger.append("adapted", id=step, text=text)

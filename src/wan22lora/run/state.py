@@ -47,7 +47,8 @@ class StepState:
     paused: str = ""
     """Why it waits; empty while it does not."""
     reason: str = ""
-    """Of a training that failed, where its program names one: nan, out-of-memory, disk-full, wrong-musubi, error."""
+    """Of a training that failed, where its program names one: nan, out-of-memory, disk-full, wrong-musubi, not-fast,
+    error."""
     ram_peak: int | None = None
     """Bytes, as are `gpu_peak` and `gpu_reserved`."""
     gpu_peak: int | None = None
@@ -63,6 +64,8 @@ class StepState:
     log: str = ""
     checkpoints: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    adapted: str = ""
+    """What is done otherwise than planned at first, and why."""
 
     @property
     def seconds_left(self) -> float | None:
@@ -113,7 +116,10 @@ class Folding:
     def __init__(self) -> None:
         self._run: dict[str, Any] = {}
         self._steps: dict[str, _Step] = {}
+        self._adapted: dict[str, str] = {}
+        self._adapted_next: dict[str, str] = {}
         self._handlers = {
+            "adapted": self._told_of_adapting,
             "run-started": self._run_started,
             "step-skipped": self._step_skipped,
             "step-started": self._step_started,
@@ -142,8 +148,12 @@ class Folding:
             steps={step_id: _frozen(step_id, step) for step_id, step in self._steps.items()},
         )
 
+    def _told_of_adapting(self, event: Event) -> None:
+        self._adapted_next[event["id"]] = str(event["text"])
+
     def _run_started(self, event: Event) -> None:
         planned = [str(each) for each in event["steps"]]
+        self._adapted, self._adapted_next = self._adapted_next, {}
         self._run = {"name": str(event["name"]), "rehearsal": bool(event["rehearsal"]), "started": event["t"]}
         for step_id, step in self._steps.items():
             if step.status == "running":
@@ -168,7 +178,8 @@ class Folding:
             earlier = earlier.earlier
         earlier.earlier = None
         progress = Progress(total=None if total is None else int(total), earlier=earlier)
-        self._steps[event["id"]] = _Step("running", {**facts, "started": event["t"]}, progress)
+        adapted = self._adapted.get(event["id"], "")
+        self._steps[event["id"]] = _Step("running", {**facts, "started": event["t"], "adapted": adapted}, progress)
 
     def _step_ended(self, event: Event) -> None:
         step = self._steps[event["id"]]

@@ -139,6 +139,8 @@ def _facts(step: StepState, status: str, folder: Path, now: float) -> Iterator[s
         shown = newest.relative_to(folder) if newest.is_relative_to(folder) else newest
         more = f"{len(saved)}, the newest " if len(saved) > 1 else ""
         yield _fact("checkpoints", f"{more}{shown}")
+    if step.adapted:
+        yield from _folded("adapted", step.adapted.split(), " ")
     if step.warnings:
         yield _fact("warnings", f"{len(step.warnings)}, see {step.log or 'events.jsonl'}")
 

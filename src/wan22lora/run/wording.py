@@ -139,6 +139,7 @@ _TELLERS: Mapping[str, Any] = {
     "validation": _validation,
     "paused": lambda event: f"paused: {event['text']}",
     "unpaused": lambda _: "goes on",
+    "adapted": lambda event: str(event["text"]),
     "note": lambda event: str(event["text"]),
     "warning": lambda event: f"warning: {event['text']}",
 }

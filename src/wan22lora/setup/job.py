@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wan22lora.errors import Interrupted, SpecError
-from wan22lora.machine.nvidia import gpu_memory_gib, read_nvidia
+from wan22lora.machine.nvidia import gpu_free_gib, read_nvidia
 from wan22lora.machine.settings import data_folder, read_machine
 from wan22lora.musubi.pins import Pin
 from wan22lora.setup.build import plan_setup
@@ -43,7 +43,7 @@ class Job:
     @property
     def wishes(self) -> Wishes:
         """Raises SpecError for a run.yaml that cannot be used, and for words that contradict each other."""
-        spec = load_spec(self.run_file, gpu_memory_gib=lambda: gpu_memory_gib()) if self.run_file else None
+        spec = load_spec(self.run_file, gpu_free_gib=lambda: gpu_free_gib()) if self.run_file else None
         wishes = wishes_of(
             spec,
             article=self.article,

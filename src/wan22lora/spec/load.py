@@ -13,7 +13,7 @@ from wan22lora.spec.extension import ValidationSettings
 from wan22lora.spec.layers import Layer, Origin, Settings
 from wan22lora.spec.model import DatasetSettings, RunFile, TrainSettings
 from wan22lora.spec.paths import ImpossiblePathError, UnknownVariableError, resolve_path
-from wan22lora.spec.presets import hardware_for, preset_layers, preset_names, read_hardware, unknown_preset
+from wan22lora.spec.presets import CONTEXT_GIB, hardware_for, preset_layers, preset_names, read_hardware, unknown_preset
 from wan22lora.spec.resolved import Dataset, Expert, Spec, StepOptions
 from wan22lora.spec.rules import broken_rules
 from wan22lora.spec.tasks import TASKS, ExpertName, Task
@@ -36,12 +36,13 @@ PATH_OPTIONS = ("sample_prompts", "base_weights", "resume", "logging_dir", "log_
 def load_spec(
     path: Path,
     *,
-    gpu_memory_gib: Callable[[], float | None] = lambda: None,
+    gpu_free_gib: Callable[[], float | None] = lambda: None,
     folder_suffix: str = "",
 ) -> Spec:
     """The run that the file describes.
 
-    `gpu_memory_gib` answers for `hardware: auto` (None: no GPU here); `folder_suffix` keeps a rehearsal apart.
+    `gpu_free_gib` answers for `hardware: auto` with the GPU memory that nobody uses (None: no GPU here);
+    `folder_suffix` keeps a rehearsal apart.
     Raises SpecError with every finding.
     """
     document = read_document(path)
@@ -53,7 +54,7 @@ def load_spec(
         findings += _further_findings(path, sound_part(document, RunFile))
     if run_file is None or findings:
         raise SpecError(f"{document.file} cannot be used", findings=in_file_order(findings))
-    return _Loader(path, document, run_file, gpu_memory_gib, folder_suffix).spec()
+    return _Loader(path, document, run_file, gpu_free_gib, folder_suffix).spec()
 
 
 def _further_findings(path: Path, document: Document) -> list[Finding]:
@@ -76,7 +77,7 @@ class _Loader:
         path: Path,
         document: Document,
         run_file: RunFile,
-        gpu_memory_gib: Callable[[], float | None],
+        gpu_free_gib: Callable[[], float | None],
         folder_suffix: str,
     ) -> None:
         self.path, self.document, self.run_file = path, document, run_file
@@ -90,7 +91,9 @@ class _Loader:
         for layer in self.layers:
             top.lay(layer, ())
         self.top = top
-        self._lay_hardware(gpu_memory_gib)
+        self.pin = self._pin()
+        self.trainer = top.values.get("trainer", "plain" if self.pin is ARTICLE else "extension")
+        self._lay_hardware(gpu_free_gib)
 
     def spec(self) -> Spec:
         task = TASKS[self.top.values.get("task", "t2v-A14B")]
@@ -100,18 +103,18 @@ class _Loader:
             if self.run_file.folder
             else resolve_path(f"runs/{self.run_file.name}", base)
         )
-        pin = self._pin()
+        plain = self.trainer == "plain"
         spec = Spec(
             file=Path(self.path).absolute(),
             name=self.run_file.name,
             folder=folder.with_name(folder.name + self.folder_suffix),
             task=task,
-            pin=pin,
-            trainer=self.top.values.get("trainer", "plain" if pin is ARTICLE else "extension"),
-            speed=self.top.values.get("speed", "reference"),
+            pin=self.pin,
+            trainer=self.trainer,
+            speed=self.top.values.get("speed", "reference" if plain or self.pin is ARTICLE else "fast"),
             parallel=self.top.values.get("parallel", "experts"),
             stop_grace=float(self.top.values.get("stop_grace", 30)),
-            on_oom=self.top.values.get("on_oom", "stop"),
+            on_oom=self.top.values.get("on_oom"),
             validation=self._validation(),
             trigger=self.run_file.trigger,
             preset=self.run_file.preset,
@@ -143,34 +146,34 @@ class _Loader:
             self.findings.append(Finding(where, "is no revision that this program knows", "pin: v0.3.4, or article"))
             return DEFAULT
 
-    def _lay_hardware(self, gpu_memory_gib: Callable[[], float | None]) -> None:
-        """Puts the hardware layer between the presets and run.yaml."""
+    def _lay_hardware(self, gpu_free_gib: Callable[[], float | None]) -> None:
+        """Finds out for how much GPU memory the run is planned.
+
+        musubi's own program also gets its class's settings, between the presets and run.yaml; for the trainer extension
+        plan/choice.py chooses them once the pictures are known.
+        """
         self.notes: list[Finding] = []
         self.usable_gib: float | None = None
-        wanted = self.top.values.get("hardware", "auto")
-        if wanted == "auto":
-            memory = gpu_memory_gib()
-            if memory is None:
-                self.hardware = "auto"
-                self.notes.append(
-                    Finding(
-                        "hardware: auto",
-                        "no GPU here, so no memory settings beyond the preset's",
-                        level="warning",
-                    )
-                )
-                return
-            found = hardware_for(memory)
-            if found is None:
-                text = f"the GPU has {memory:.1f} GiB; musubi needs about 16 GB for a 14B expert"
+        self.hardware = str(self.top.values.get("hardware", "auto"))
+        laid = self.hardware
+        free = gpu_free_gib() if self.hardware == "auto" else None
+        if self.hardware == "auto":
+            if free is None:
+                text = "no GPU here, so no memory settings beyond the preset's"
                 self.notes.append(Finding("hardware: auto", text, level="warning"))
-            wanted = found or "16gb"
-        self.hardware = wanted
-        kind = "videos" if self._has_clips() else "images"
-        hardware, document = read_hardware(wanted)
-        self.usable_gib = hardware.usable_gib
-        *before, own = self.layers
-        self.layers = (*before, Layer(document, "hardware", train=(kind,)), own)
+                return
+            found = hardware_for(free)
+            if found is None:
+                text = f"{free:.1f} GiB of the GPU are free; musubi needs about 16 GB for a 14B expert"
+                self.notes.append(Finding("hardware: auto", text, "nvidia-smi shows who uses it", level="warning"))
+            laid = found or "16gb"
+        hardware, document = read_hardware(laid)
+        self.usable_gib = hardware.usable_gib if free is None else max(0.0, free - CONTEXT_GIB)
+        if self.trainer == "plain":
+            self.hardware, self.usable_gib = laid, min(hardware.usable_gib, self.usable_gib)
+            kind = "videos" if self._has_clips() else "images"
+            *before, own = self.layers
+            self.layers = (*before, Layer(document, "hardware", train=(kind,)), own)
 
     def _has_clips(self) -> bool:
         entries = [self.run_file, *(self.run_file.datasets or ())]

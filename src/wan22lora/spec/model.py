@@ -32,11 +32,13 @@ class MemorySettings(Keys):
     """Options that trade time for GPU memory and never change what is learned."""
 
     gradient_checkpointing: bool | None = None
-    """Recompute activations in the backward pass instead of keeping them (musubi `--gradient_checkpointing`)."""
+    """Recompute activations in the backward pass instead of keeping them (musubi `--gradient_checkpointing`). Left out,
+    as the GPU's memory requires."""
     gradient_checkpointing_cpu_offload: bool | None = None
     """Keep the remaining activations in RAM. Needs gradient_checkpointing; not at the article's pin."""
     blocks_to_swap: int | None = Field(None, ge=0, le=38)
-    """How many of the 40 blocks wait in RAM for their turn (0 to 38). Loading then takes 17 GB of RAM, 44 GB with
+    """How many of the 40 blocks wait in RAM for their turn (0 to 38). Left out, as few as the GPU's memory allows;
+    with `trainer: plain` those of `hardware:`. Loading then takes 17 GB of RAM, 44 GB with
     `trainer: plain`. musubi accepts 39 too and stops in the first backward pass."""
 
 
@@ -242,7 +244,8 @@ class Partial(Keys):
     preset: str | None = None
     """The preset that this file starts from (`wan22lora presets list`)."""
     hardware: Literal["auto", "16gb", "24gb", "48gb", "80gb"] | None = None
-    """Memory settings for a card of this size; auto looks at the GPU. Never changes what is learned."""
+    """The GPU memory that the run is planned for: what is free on the GPU now (`auto`, the default), or a card of this
+    size. What you write of `gradient_checkpointing` and `blocks_to_swap` wins. Never changes what is learned."""
     task: TaskName | None = None
     """t2v-A14B and i2v-A14B train a pair of experts, t2v-14B the one model of Wan 2.1."""
     pin: str | None = None
@@ -251,9 +254,9 @@ class Partial(Keys):
     """What trains. `extension` (default at v0.3.4) runs musubi's models, data and optimizers in a loop of its own,
     which continues to the bit, stops cleanly and preserves. `plain` is musubi's own program, as always at article."""
     speed: Literal["reference", "fast"] | None = None
-    """How the trainer computes: `reference` (default) by musubi's modules, `fast` the same blocks in 0.4 to 0.6 of the
-    time, by the GPU's room. At full size its losses were within 5e-4 of reference's in isolated steps on random
-    weights; on released weights they are not yet shown to be within 2e-4. Not with `trainer: plain`."""
+    """How the trainer computes: `fast` (default) musubi's blocks in 0.4 to 0.6 of the time, by the GPU's room,
+    `reference` by musubi's modules, as is always done with `trainer: plain`. Left out, what cannot be fast is trained
+    by musubi's modules with a word about it; `speed: fast` written down makes that an error."""
     parallel: Literal["experts", "off"] | None = None
     """What several GPUs are for. `experts` (default) trains both experts at the same time, each on a GPU of its own,
     where two are to be had: those that CUDA_VISIBLE_DEVICES names, or without it the idle ones of a machine whose GPUs
@@ -261,8 +264,8 @@ class Partial(Keys):
     stop_grace: Annotated[float, Field(gt=0)] | None = None
     """Seconds that a training may take to end its step and save its state when it is stopped (30 when left out)."""
     on_oom: Literal["stop", "retry"] | None = None
-    """When the GPU's memory does not suffice in the first steps: `stop` (default) and name the next memory setting to
-    try, or `retry` with it."""
+    """When the GPU's memory does not suffice. Left out, memory settings that wan22lora chose are lowered step by step,
+    and for those that you wrote the next one to try is named. `stop` stops in both cases, `retry` goes on in both."""
     validation: ValidationSettings | None = None
     """Keeps some items out of the training and measures the loss on them, so that overfitting shows. For example
     `{hold_out: 3}`."""
@@ -306,12 +309,12 @@ class PresetFile(Partial):
 
 
 class HardwareFile(Keys):
-    """Memory settings for one class of cards."""
+    """One class of cards: its memory, and what musubi's own program (`trainer: plain`) is given there."""
 
     summary: str
     """One line for a person."""
     gpu_memory_gib: float
-    """`hardware: auto` takes the largest class that the GPU's memory reaches."""
+    """Under `trainer: plain` `hardware: auto` takes the largest class that the GPU's free memory reaches."""
     usable_gib: float
     """What a training may allocate on such a card."""
     images: MemorySettings

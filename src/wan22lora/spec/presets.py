@@ -11,6 +11,9 @@ from wan22lora.spec.layers import Layer
 from wan22lora.spec.model import HardwareFile, PresetFile
 from wan22lora.spec.validate import check
 
+CONTEXT_GIB = 0.8
+"""What a CUDA process holds beside torch's own memory (docs/benchmarks.md)."""
+
 
 def presets_folder() -> Path:
     """Inside the installed package, or at the top of a source checkout."""
@@ -63,10 +66,10 @@ def read_hardware(name: str) -> tuple[HardwareFile, Document]:
     return hardware, document
 
 
-def hardware_for(gpu_memory_gib: float) -> str | None:
-    """The largest class that a GPU with so much memory reaches; None for one smaller than all."""
+def hardware_for(free_gib: float) -> str | None:
+    """The largest class that a GPU with so much free memory reaches; None for one smaller than all."""
     classes = [(read_hardware(path.stem)[0].gpu_memory_gib, path.stem) for path in _hardware_paths()]
-    fitting = [(memory, name) for memory, name in classes if memory <= gpu_memory_gib]
+    fitting = [(memory, name) for memory, name in classes if memory <= free_gib]
     return max(fitting)[1] if fitting else None
 
 

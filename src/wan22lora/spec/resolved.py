@@ -37,6 +37,18 @@ class Resolved:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What the trainer's own way of computing keeps for the backward pass beside the blocks' inputs."""
+
+    share: float = 0.0
+    """0 to 1, of what can be kept under checkpointing."""
+    everything: bool = False
+    """No checkpointing at all; then `share` does not matter."""
+    cast_once: bool = False
+    """The blocks' weights are cast for good."""
+
+
+@dataclass(frozen=True)
 class Expert(Resolved):
     """One training."""
 
@@ -45,6 +57,11 @@ class Expert(Resolved):
     options: Mapping[str, Any]
     """musubi options without a key of their own."""
     option_origins: Mapping[str, Origin]
+    kept: Kept = Kept()
+
+    def is_written(self, key: str) -> bool:
+        """Whether a person wrote this key into run.yaml, so that nobody else chooses its value."""
+        return key in self.origins and self.origins[key].layer.kind == "run.yaml"
 
     def where_option(self, name: str) -> str:
         """`run.yaml:14:5 musubi.train.resume` for an option without a key of its own."""
@@ -91,13 +108,14 @@ class Spec:
     """What several GPUs are for: the experts at the same time, or nothing."""
     stop_grace: float
     """Seconds that a training may take to save its state when it is stopped."""
-    on_oom: Literal["stop", "retry"]
+    on_oom: Literal["stop", "retry"] | None
+    """None: what a person wrote stays, what was chosen is lowered."""
     validation: ValidationSettings | None
     trigger: str | None
     preset: str | None
     hardware: str
     usable_gib: float | None
-    """GPU memory that the run is planned for; None when no card is known."""
+    """GPU memory that the run is planned for: what is free with `auto`, else a class's; None when no card is known."""
     models: Mapping[str, Path]
     datasets: tuple[Dataset, ...]
     experts: tuple[Expert, ...]
@@ -107,6 +125,16 @@ class Spec:
     """Where each key at the top was written."""
     notes: tuple[Finding, ...]
     """Warnings, for the plan to show."""
+
+    @property
+    def card(self) -> str:
+        """What `usable_gib` is the memory of, in words."""
+        return "this GPU as it is now" if self.hardware == "auto" else f"a {self.hardware} card"
+
+    @property
+    def asks_for_speed(self) -> bool:
+        """Whether a file says `speed:`, so that no other will do."""
+        return "speed" in self.origins
 
     def where(self, key: str, *inside: str) -> str:
         """`run.yaml:4:1 validation` for a key at the top, or for one inside its mapping; the head of the file for one

@@ -20,9 +20,9 @@ def broken_by_trainer(spec: Spec) -> Iterator[Finding]:
         yield Finding(spec.where("trainer"), text, "remove it, or pin: v0.3.4")
     if spec.trainer == "plain" or spec.pin is ARTICLE:
         yield from _asked_of_the_plain_program(spec)
-    elif spec.speed == "fast":
-        for expert in spec.experts:
-            yield from left_to_musubi(expert)
+    else:
+        for expert in spec.experts if spec.speed != "reference" else ():
+            yield from left_to_musubi(spec, expert)
     for expert in spec.experts:
         yield from _preservation(expert, spec)
         yield from _validation(expert, spec)
@@ -35,8 +35,8 @@ def _asked_of_the_plain_program(spec: Spec) -> Iterator[Finding]:
     otherwise = "pin: v0.3.4" if by_pin else "trainer: extension"
     if spec.validation is not None:
         yield Finding(spec.where("validation"), text, f"remove it, or {otherwise}")
-    if spec.speed == "fast":
-        yield Finding(spec.where("speed"), f"fast {text}", f"speed: reference, or {otherwise}")
+    if spec.speed != "reference":
+        yield Finding(spec.where("speed"), f"{spec.speed} {text}", f"speed: reference, or {otherwise}")
     for expert in spec.experts:
         for key in OF_THE_EXTENSION:
             if getattr(expert.settings, key) is not None:

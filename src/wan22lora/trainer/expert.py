@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+import torch
 from musubi_tuner.wan_train_network import WanNetworkTrainer
 
 from .checkpoints import Checkpoints
@@ -13,7 +14,7 @@ from .disk import Disk
 from .ema import Average
 from .events import Events
 from .failing import TrainingFailed
-from .fast.starting import start_fast
+from .fast.starting import require_compiling, start_fast
 from .fast.weights import Unsupported
 from .loading import loading
 from .loop import Loop
@@ -40,6 +41,8 @@ class Expert(WanNetworkTrainer):
         self._validation: Validation | None = None
 
     def train(self, args: Namespace) -> None:
+        if args.speed != "reference" and torch.cuda.is_available():
+            require_compiling()
         try:
             super().train(args)
         finally:
@@ -99,9 +102,7 @@ class Expert(WanNetworkTrainer):
             try:
                 print(f"speed: fast; {start_fast(args, accelerator, *prepared[:2])}", flush=True)
             except Unsupported as reason:
-                text = f"speed: fast does not know {reason}; musubi's own modules train"
-                self._events.emit("warning", text=text)
-                print(text, flush=True)
+                raise TrainingFailed("not-fast", f"speed: fast does not know {reason}", "speed: reference") from None
         return prepared
 
     def _run_training_loop(self, *given: Any) -> None:

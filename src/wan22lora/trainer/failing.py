@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class TrainingFailed(Exception):
-    """The training cannot go on; `reason` is one of nan, out-of-memory, disk-full, wrong-musubi, error."""
+    """The training cannot go on; `reason` is one of nan, out-of-memory, disk-full, wrong-musubi, not-fast,
+    error."""
 
     def __init__(self, reason: str, text: str, fix: str = "") -> None:
         super().__init__(text)

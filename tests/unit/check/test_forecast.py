@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from wan22lora.check.forecast import Forecast, forecast_of_run
-from wan22lora.check.speed import SECONDS
+from wan22lora.check.speed import FAST_SECONDS, SECONDS
 from wan22lora.doctor.run_facts import read_run
 from wan22lora.machine.settings import Machine
 
@@ -35,7 +35,7 @@ def forecast(pictures: Path, text: str) -> Forecast:
 
 
 def test_the_articles_run_is_two_times_1800_steps_of_1_11_seconds(pictures: Path) -> None:
-    told = forecast(pictures, "preset: article-wan22\n")
+    told = forecast(pictures, "preset: article-wan22\nspeed: reference\n")
     assert [(each.step, each.steps, each.steps_per_epoch) for each in told.trainings] == [
         ("train-high", 1800, 18),
         ("train-low", 1800, 18),
@@ -45,12 +45,23 @@ def test_the_articles_run_is_two_times_1800_steps_of_1_11_seconds(pictures: Path
     assert told.trainings[0].gpu_gib == pytest.approx(18.9, abs=0.1)
 
 
-def test_the_fast_path_takes_what_the_plan_leaves_it_and_its_time_is_not_guessed(pictures: Path) -> None:
-    told = forecast(pictures, "preset: style\nspeed: fast\n")
-    assert told.trainings[0].gpu_gib == pytest.approx(31.9, abs=0.1)
-    assert told.seconds is None
-    dropout = forecast(pictures, "preset: style\nspeed: fast\ntrain: {network_dropout: 0.1}\n")
-    assert dropout.trainings[0].gpu_gib == pytest.approx(18.9, abs=0.1)
+@pytest.mark.parametrize(
+    ("lines", "gib", "seconds"),
+    [
+        ("", 56.6, 0.442),
+        ("hardware: 48gb", 31.9, 0.472),
+        ("hardware: 24gb", 20.2, 0.568),
+        ("hardware: 16gb", 13.2, None),
+        ("train: {gradient_checkpointing: true}", 31.9, 0.472),
+        ("train: {network_dropout: 0.1}", 18.9, 1.11),
+    ],
+)
+def test_the_fast_path_takes_what_the_plan_leaves_it(
+    pictures: Path, lines: str, gib: float, seconds: float | None
+) -> None:
+    told = forecast(pictures, f"preset: style\n{lines}\n")
+    assert told.trainings[0].gpu_gib == pytest.approx(gib, abs=0.1)
+    assert told.seconds == (None if seconds is None else pytest.approx(2 * 1800 * seconds))
 
 
 def test_the_room_on_disk_counts_caches_loras_and_the_states_that_stay(pictures: Path) -> None:
@@ -66,8 +77,9 @@ def test_the_room_on_disk_counts_caches_loras_and_the_states_that_stay(pictures:
 
 
 def test_preservation_takes_longer(pictures: Path) -> None:
-    plain = forecast(pictures, "preset: style\n").seconds
-    preserving = forecast(pictures, "preset: style\ntrigger: zxq\ntrain: {preservation: {class: person}}\n").seconds
+    style = "preset: style\nspeed: reference\n"
+    plain = forecast(pictures, style).seconds
+    preserving = forecast(pictures, f"{style}trigger: zxq\ntrain: {{preservation: {{class: person}}}}\n").seconds
     assert plain is not None
     assert preserving == pytest.approx(plain * 2.32)
 
@@ -87,3 +99,6 @@ def test_every_time_is_a_row_of_the_benchmarks() -> None:
     text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     for (_, swapped), seconds in SECONDS.items():
         assert any(f"| {swapped} |" in line and f"| {seconds} |" in line for line in text.splitlines())
+    for speed, rows in FAST_SECONDS.items():
+        for _, _, seconds in rows:
+            assert any(f"| {speed}" in line and f"{seconds}" in line for line in text.splitlines()), seconds

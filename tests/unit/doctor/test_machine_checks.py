@@ -172,7 +172,9 @@ def test_a_run_that_is_too_large_for_the_card_is_a_failure(with_run: Callable[..
         ("train: {blocks_to_swap: 1, fp8_base: false}", 31, "ok"),
         ("trainer: plain\ntrain: {blocks_to_swap: 1}", 43, "failure"),
         ("trainer: plain\ntrain: {blocks_to_swap: 1}", 45, "ok"),
-        ("hardware: 24gb", 16, "failure"),
+        ("hardware: 16gb", 16, "failure"),
+        ("hardware: 24gb", 16, "ok"),
+        ("hardware: 24gb\ntrainer: plain", 43, "failure"),
         ("task: t2v-14B\nexperts: {}\ntrain: {blocks_to_swap: 4}", 20, "ok"),  # its file holds 8 bits already
     ],
 )
@@ -186,7 +188,7 @@ def test_ram_is_held_against_what_the_run_loads(
 
 
 def test_a_containers_limit_is_called_one(with_run: Callable[..., Facts]) -> None:
-    check = told(room.ram, with_run("hardware: 24gb", ram=Ram(32 * GB, 30 * GB, limited=True)))
+    check = told(room.ram, with_run("train: {blocks_to_swap: 4}", ram=Ram(32 * GB, 30 * GB, limited=True)))
     assert "this container may use 32 GB" in check.text
     assert "`blocks_to_swap: 4` takes 17.0 GB" in check.text
 

@@ -253,5 +253,7 @@ def test_an_option_that_musubi_lacks_does_not_hide_the_dataset(with_run: Callabl
 
 
 def test_a_run_that_is_planned_says_its_length(with_run: Callable[..., Facts]) -> None:
-    check = told(run_yaml.run_yaml, with_run("train: {epochs: 3}"))
-    assert "train-high 54 steps, train-low 54 steps" in check.text
+    memory, length = run_yaml.run_yaml(with_run("train: {epochs: 3}"))
+    assert "train-high 54 steps, train-low 54 steps" in length.text
+    assert "train-high and train-low: speed: fast, nothing is computed twice: about 56.6 of 79.2 GiB" in memory.text
+    assert (memory.status, length.status) == ("ok", "ok")

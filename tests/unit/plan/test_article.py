@@ -158,6 +158,8 @@ def test_the_extension_is_started_directly_with_what_the_launcher_would_set(
         "--ledger": [str(prepared.plan.folder / "events.jsonl")],
         "--step_id": ["train-high"],
         "--states": [str(prepared.plan.folder / "states" / "train-high")],
+        "--speed": ["fast"],
+        "--activation_budget": ["0.0"],  # the GPU is not known
     }
 
 

@@ -37,7 +37,7 @@ def test_each_hardware_class_fits_what_its_file_says(name: str) -> None:
 
 
 def test_a_run_that_will_not_fit_is_told_with_the_number_of_blocks_that_would(plan: Callable[..., Prepared]) -> None:
-    run = "name: a\npreset: style\nimages: pictures\nhardware: 24gb\n"
+    run = "name: a\npreset: style\nimages: pictures\nhardware: 24gb\ntrainer: plain\n"
     assert not [note for note in plan(run).plan.notes if "blocks_to_swap" in note.where]
     notes = plan(f"{run}data: {{batch_size: 4}}\n").plan.notes
     (note,) = [note for note in notes if "blocks_to_swap" in note.where]

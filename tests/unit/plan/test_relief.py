@@ -11,7 +11,7 @@ from wan22lora.plan.memory import FILLED, largest_batch, peak_gib
 from wan22lora.plan.relief import Relief, advice, next_relief
 from wan22lora.spec.resolved import Spec
 
-RUN = "name: a\npreset: style\nimages: pictures\nhardware: 24gb\n"
+RUN = "name: a\npreset: style\nimages: pictures\nhardware: 24gb\ntrainer: plain\n"
 Plan = Callable[..., Prepared]
 
 
@@ -69,16 +69,16 @@ def test_checkpointing_does_nothing_for_weights_that_do_not_load(plan: Plan) -> 
     ("more", "line", "changed"),
     [
         ("", "train: {blocks_to_swap: 12}", ["train-high", "train-low"]),
-        ("train: {}", "blocks_to_swap: 12 under train: (run.yaml line 5)", ["train-high", "train-low"]),
-        ("train: {seed: 3}", "blocks_to_swap: 12 under train: (run.yaml line 5)", ["train-high", "train-low"]),
+        ("train: {}", "blocks_to_swap: 12 under train: (run.yaml line 6)", ["train-high", "train-low"]),
+        ("train: {seed: 3}", "blocks_to_swap: 12 under train: (run.yaml line 6)", ["train-high", "train-low"]),
         (
             "train:\n  seed: 3\n  blocks_to_swap: 4",
-            "blocks_to_swap: 12 under train: (run.yaml line 7)",
+            "blocks_to_swap: 12 under train: (run.yaml line 8)",
             ["train-high", "train-low"],
         ),
         (
             "experts: {high: {blocks_to_swap: 2}}",
-            "blocks_to_swap: 10 under experts: high: (run.yaml line 5)",
+            "blocks_to_swap: 10 under experts: high: (run.yaml line 6)",
             ["train-high"],
         ),
     ],
@@ -97,8 +97,8 @@ def test_the_line_stands_where_the_setting_stands(plan: Plan, more: str, line: s
 def test_the_advice_names_the_line_to_write_and_the_setting_that_writes_it(plan: Plan) -> None:
     spec = plan(f"{RUN}train: {{blocks_to_swap: 6}}\n").spec
     told = advice(first(spec), spec.experts[0])
-    assert told.where == "run.yaml:5:9 train.blocks_to_swap"
-    assert told.fix.startswith("blocks_to_swap: 14 under train: (run.yaml line 5); with on_oom: retry")
+    assert told.where == "run.yaml:6:9 train.blocks_to_swap"
+    assert told.fix.startswith("blocks_to_swap: 14 under train: (run.yaml line 6); with on_oom: retry")
 
 
 def test_the_end_of_the_ladder_says_what_else_helps(plan: Plan) -> None:
@@ -107,7 +107,7 @@ def test_the_end_of_the_ladder_says_what_else_helps(plan: Plan) -> None:
     assert "fp8_base" not in advice(None, spec.experts[0]).fix
     unquantised = plan(f"{RUN}train: {{fp8_base: false, fp8_scaled: false}}\n").spec
     assert (
-        "fp8_base: true under train: (run.yaml line 5), which trains anew" in advice(None, unquantised.experts[0]).fix
+        "fp8_base: true under train: (run.yaml line 6), which trains anew" in advice(None, unquantised.experts[0]).fix
     )
 
 

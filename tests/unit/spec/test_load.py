@@ -174,8 +174,8 @@ def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path) -> Non
 
 
 def test_hardware_changes_memory_settings_only(load: Load) -> None:
-    usual = load(f"{SHORT}hardware: 80gb\n").experts[0].settings
-    small = load(f"{SHORT}hardware: 16gb\n").experts[0].settings
+    usual = load(f"{SHORT}hardware: 80gb\ntrainer: plain\n").experts[0].settings
+    small = load(f"{SHORT}hardware: 16gb\ntrainer: plain\n").experts[0].settings
     memory = {"blocks_to_swap", "gradient_checkpointing", "gradient_checkpointing_cpu_offload"}
     assert usual.model_dump(exclude=memory) == small.model_dump(exclude=memory)
     assert (small.blocks_to_swap or 0) > (usual.blocks_to_swap or 0)
@@ -189,10 +189,23 @@ def test_the_users_memory_settings_win_over_the_hardware(load: Load) -> None:
 @pytest.mark.parametrize(
     ("gpu_gib", "hardware"), [(15.6, "16gb"), (23.5, "24gb"), (44.4, "48gb"), (79.2, "80gb"), (139.8, "80gb")]
 )
-def test_auto_hardware_takes_the_largest_class_that_fits(tmp_path: Path, gpu_gib: float, hardware: str) -> None:
+def test_for_musubis_own_program_auto_takes_the_largest_class_that_fits(
+    tmp_path: Path, gpu_gib: float, hardware: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"{SHORT}trainer: plain\n")
+    assert load_spec(path, gpu_free_gib=lambda: gpu_gib).hardware == hardware
+
+
+def test_auto_plans_for_what_is_free_less_cudas_own_part(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(SHORT)
-    assert load_spec(path, gpu_memory_gib=lambda: gpu_gib).hardware == hardware
+    spec = load_spec(path, gpu_free_gib=lambda: 31.7)
+    assert spec.hardware == "auto"
+    assert spec.usable_gib == pytest.approx(30.9)
+    assert spec.experts[0].settings.blocks_to_swap is None
+    (warned,) = [note for note in load_spec(path, gpu_free_gib=lambda: 9.0).notes if "free" in note.message]
+    assert "9.0 GiB of the GPU are free" in warned.message
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from wan22lora.errors import Finding
+from wan22lora.spec.fast import computes_fast
 from wan22lora.spec.resolved import Spec
 
 Load = Callable[[str], Spec]
@@ -32,17 +33,25 @@ def test_the_extension_trains_at_the_revision_that_it_is_written_for(load: Load,
 def test_a_run_that_says_nothing_of_it_stops_within_30_seconds_and_at_a_full_gpu(load: Load) -> None:
     for text in (SHORT, f"{SHORT}stop_grace: null\non_oom: null\nvalidation: null\n"):
         spec = load(text)
-        assert (spec.stop_grace, spec.on_oom, spec.validation) == (30.0, "stop", None)
+        assert (spec.stop_grace, spec.on_oom, spec.validation) == (30.0, None, None)
         settings = spec.experts[0].settings
         assert (settings.preservation, settings.ema, settings.states, settings.max_nan_steps) == (None,) * 4
 
 
 @pytest.mark.parametrize(
-    ("line", "speed"), [("", "reference"), ("speed: null", "reference"), ("speed: reference", "reference")]
+    ("line", "speed", "asked"),
+    [
+        ("", "fast", False),
+        ("speed: null", "fast", False),
+        ("speed: fast", "fast", True),
+        ("speed: reference", "reference", True),
+        ("trainer: plain", "reference", False),
+        ("pin: article\ntrain: {save_precision: null}", "reference", False),
+    ],
 )
-def test_the_fast_path_has_to_be_asked_for(load: Load, line: str, speed: str) -> None:
-    assert load(f"{SHORT}{line}\n").speed == speed
-    assert load(f"{SHORT}speed: fast\n").speed == "fast"
+def test_the_extension_is_fast_unless_it_is_told_otherwise(load: Load, line: str, speed: str, asked: bool) -> None:
+    spec = load(f"{SHORT}{line}\n")
+    assert (spec.speed, spec.asks_for_speed) == (speed, asked)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +79,20 @@ def test_musubis_own_program_has_no_fast_path(refuse: Refuse, load: Load, lines:
         ),
     ],
 )
-def test_what_the_fast_path_leaves_to_musubis_modules_is_pointed_out_once(load: Load, lines: str, place: str) -> None:
-    (note,) = [note for note in load(f"{SHORT}speed: fast\n{lines}\n").notes if "speed: fast" in note.message]
-    assert (note.where, note.level) == (place, "warning")
+def test_what_the_fast_path_does_not_know_is_refused_where_it_was_asked_for_and_else_left_to_musubi(
+    load: Load, refuse: Refuse, lines: str, place: str
+) -> None:
+    (finding,) = refuse(f"{SHORT}speed: fast\n{lines}\n")
+    assert finding.where == place
+    assert finding.message.startswith("speed: fast does not know ")
+    assert finding.fix == "remove it, or speed: reference"
+    spec = load(f"{SHORT}stop_grace: 30\n{lines}\n")
+    (note,) = [note for note in spec.notes if "musubi's own modules train" in note.message]
+    assert (note.where, note.level) == (place, "note")
+    left = [expert for expert in spec.experts if not computes_fast(spec, expert)]
+    assert [expert.name for expert in left] == (["low"] if "low:" in lines else ["high", "low"])
     reference = load(f"{SHORT}speed: reference\n{lines}\n").notes
-    assert not [note for note in reference if "speed: fast" in note.message]
+    assert not [note for note in reference if "musubi's own modules" in note.message]
 
 
 @pytest.mark.parametrize("trainer", ["extension", "plain"])

@@ -7,10 +7,19 @@ from typing import Any
 
 import torch
 
+from ..failing import TrainingFailed
+from .ability import what_lacks
 from .making import make_fast
 from .weights import Unsupported
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def require_compiling() -> None:
+    """Raises TrainingFailed where this machine cannot compile for its GPU."""
+    lack = what_lacks()
+    if lack is not None:
+        raise TrainingFailed("not-fast", lack.text, lack.fix)
 
 
 def start_fast(args: Namespace, accelerator: Any, transformer: Any, network: Any) -> str:
