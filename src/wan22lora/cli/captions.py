@@ -75,8 +75,7 @@ def import_answers(
     """Take over the captions that a chat returned.
 
     Shows first which goes where. Nothing is unpacked, and what is no caption (a refusal, a picture, a web page)
-    is left out by name. Names that are
-    only shifted, as chats often number them, are put right.
+    is left out by name. Names that are only shifted, as chats often number them, are put right.
     """
     from wan22lora.captions.matching import how_named
     from wan22lora.captions.place import place_at
@@ -97,6 +96,55 @@ def import_answers(
             typer.echo(f"  … and {len(matching.pairs) - SHOWN} more (all with --all)")
     say_all([*place.notes, *taken.findings])
     propose(taken.changes, place, yes=yes, dry_run=dry_run, every=every)
+
+
+@app.command("write")
+def write(
+    where: PlaceArgument,
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", metavar="URL", help="An OpenAI-compatible one: http://localhost:11434/v1 …")
+    ],
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="A model there that can look at pictures.")],
+    kind: KindOption = None,
+    trigger: TriggerOption = None,
+    style_tag: StyleTagOption = None,
+    review: Annotated[
+        Path | None,
+        typer.Option("--review", metavar="FILE", help="Write all answers into FILE, to edit; no captions yet."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Caption anew what has a caption already.")] = False,
+    key_env: Annotated[
+        str | None,
+        typer.Option("--key-env", metavar="NAME", help="The environment variable with the key, not OPENAI_API_KEY."),
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For one answer.")] = 120,
+    retries: Annotated[int, typer.Option("--retries", metavar="N", min=0, max=20, help="After a failed try.")] = 4,
+    extension: ExtensionOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Let a vision model write the captions that are missing.
+
+    Any OpenAI-compatible endpoint does: Ollama, LM Studio, vLLM, or a paid one. The first caption is shown before the
+    others are asked for. Answers are kept as they arrive, so a command that was stopped goes on. A refusal or nonsense
+    is told and never becomes a caption. Pictures are sent at 1024 pixels at most, clips as four frames of 768.
+    """
+    from wan22lora.cli.captions_write import write_captions
+
+    write_captions(
+        where,
+        endpoint=endpoint,
+        model=model,
+        kind=kind,
+        trigger=trigger,
+        style_tag=style_tag,
+        review=review,
+        again=again,
+        key_env=key_env,
+        timeout=timeout,
+        retries=retries,
+        extension=extension,
+        yes=yes,
+    )
 
 
 @app.command("apply")
@@ -175,7 +223,8 @@ def replace(
 ) -> None:
     """Replace a text in all captions.
 
-    Shows first what would change."""
+    Shows first what would change.
+    """
     from wan22lora.captions.editing import pattern_for, with_replacement
     from wan22lora.captions.place import place_at
     from wan22lora.captions.texts import edited, texts_of

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from wan22lora.captions.journal import Change
     from wan22lora.captions.place import Place
+    from wan22lora.captions.writing import Outcome
     from wan22lora.errors import Finding
 
 _MARK = re.compile(r"^ *(?:[-+] )?")
@@ -68,6 +69,17 @@ def show(lines: Iterable[Text]) -> None:
         for number, part in enumerate(line[indent:].wrap(console, max(20, console.width - indent))):
             part.rstrip()
             console.print(line[:indent] if number == 0 else " " * indent, part, sep="", soft_wrap=True)
+
+
+def show_first(name: str, outcome: Outcome) -> None:
+    """The first caption of a model in full, or why there is none."""
+    from rich.text import Text
+
+    from wan22lora.captions.show import readable
+
+    for caption in outcome.captions.values():
+        show([Text(readable(name), style="bold"), Text(f"  + {readable(' '.join(caption.split()))}", style="green")])
+    say_all(outcome.findings)
 
 
 def say_all(notes: Iterable[Finding]) -> None:

@@ -1,0 +1,176 @@
+"""An OpenAI-compatible endpoint that looks at pictures: one question, one answer, and what can go wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from wan22lora.errors import Finding, MachineError, SpecError
+
+EXTRA = "pip install 'wan22lora[captions]'"
+USUAL_KEY = "OPENAI_API_KEY"
+_NO_KEY = "none"
+"""What the client sends where there is no key; a server of one's own does not look at it."""
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered, and what the endpoint counted."""
+
+    text: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+class Trouble(Exception):
+    """No answer. `text` follows the name of a file, `fix` says what to do.
+
+    With `final` no other question would be answered either.
+    """
+
+    def __init__(self, text: str, *, fix: str = "", final: bool = False) -> None:
+        super().__init__(text)
+        self.text, self.fix, self.final = text, fix, final
+
+
+def address(url: str) -> str:
+    """The base address, with `/v1` where no path was given. Raises SpecError for what is none."""
+    try:
+        parts = urlsplit(url.strip())
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise SpecError(f"--endpoint {url} is no address.", fix="--endpoint http://localhost:11434/v1")
+    path = parts.path.rstrip("/")
+    path = path.removesuffix("/chat/completions")
+    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", parts.query, ""))
+
+
+def key_from(variable: str | None) -> str:
+    """The key in an environment variable. Raises SpecError where one was named that is not set."""
+    key = os.environ.get(variable or USUAL_KEY, "").strip()
+    if not key and variable:
+        raise SpecError(f"The environment variable {variable} is not set.", fix=f"export {variable}=…")
+    if not (key.isascii() and key.isprintable()):
+        raise SpecError(f"{variable or USUAL_KEY} holds characters that no key has.", fix="Copy the key once more.")
+    return key or _NO_KEY
+
+
+class Endpoint:
+    """Asks one model. The client's own retries answer 429, 5xx, timeouts and broken connections with growing pauses."""
+
+    def __init__(self, url: str, model: str, *, key: str, timeout: float, retries: int) -> None:
+        """Raises MachineError where the client library is not installed."""
+        try:
+            import openai
+        except ImportError:
+            message = "`captions write` talks to models with the `openai` package, which is not installed"
+            raise MachineError("Nothing was asked.", findings=[Finding("", message, EXTRA)]) from None
+        self.url, self.model = url, model
+        self._timeout, self._tries, self._has_key = timeout, retries + 1, key != _NO_KEY
+        self._openai = openai
+        try:
+            self._client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
+        except (ValueError, OSError, ImportError) as problem:  # proxies and certificates that the environment names
+            message = f"the client cannot be set up: {_short(problem)}"
+            fix = "Look at the variables HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE."
+            raise MachineError("Nothing was asked.", findings=[Finding("", message, fix)]) from None
+
+    def ask(self, instruction: str, pictures: Sequence[str]) -> Reply:
+        """One answer about the pictures, which are data URLs. Raises Trouble."""
+        content: list[dict[str, Any]] = [{"type": "text", "text": instruction}]
+        content += [{"type": "image_url", "image_url": {"url": picture}} for picture in pictures]
+        messages: Any = [{"role": "user", "content": content}]
+        try:
+            answer: Any = self._client.chat.completions.create(model=self.model, messages=messages)
+        except self._openai.APITimeoutError:
+            raise Trouble(f"had no answer within {self._timeout:g} s{self._tried()}", fix="--timeout 600") from None
+        except self._openai.APIConnectionError as problem:
+            cause = _short(problem.__cause__ or problem)
+            fix = "Start the server, or correct --endpoint."
+            raise Trouble(f"had no answer: no connection to {self.url} ({cause}){self._tried()}", fix=fix) from None
+        except self._openai.APIStatusError as problem:
+            raise self._refused(problem) from None
+        except (self._openai.OpenAIError, ValueError) as problem:  # JSON that is none is a ValueError
+            raise Trouble(f"had an answer that cannot be read ({_short(problem)})") from None
+        return _reply(answer)
+
+    def _refused(self, problem: Any) -> Trouble:
+        status, said = problem.status_code, _said(problem)
+        if status in (401, 403):
+            fix = (
+                "Is it the right key for this endpoint?"
+                if self._has_key
+                else f"export {USUAL_KEY}=…  (or --key-env NAME for another variable)"
+            )
+            return Trouble(f"was refused: the endpoint wants a valid key ({status}: {said})", fix=fix, final=True)
+        if status == 404:
+            fix = f"--model and --endpoint must fit{self._offered()}"
+            return Trouble(f"was not found: {self.url} with model {self.model} ({status}: {said})", fix=fix, final=True)
+        if getattr(problem, "code", None) == "insufficient_quota":
+            return Trouble(f"was refused: the account has no credit ({said})", final=True)
+        tried = self._tried() if status in (408, 409, 429) or status >= 500 else ""
+        return Trouble(f"was answered with an error ({status}: {said}){tried}")
+
+    def _offered(self) -> str:
+        try:
+            names = sorted(model.id for model in self._client.with_options(max_retries=0, timeout=5).models.list())
+        except Exception:  # a help in an error message; whatever fails here was said already
+            return "; most endpoints end in /v1."
+        return f"; it offers {', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names else "."
+
+    def _tried(self) -> str:
+        return f", tried {self._tries} times" if self._tries > 1 else ""
+
+
+def _reply(answer: Any) -> Reply:
+    """The client hands on what is no JSON as a string, and JSON of any form as an object with missing parts."""
+    if isinstance(answer, (str, bytes)):
+        return Reply(answer if isinstance(answer, str) else answer.decode("utf-8", "replace"))
+    try:
+        choice = answer.choices[0]
+        message, reason = choice.message, choice.finish_reason
+        refusal, text = getattr(message, "refusal", None), message.content
+    except (AttributeError, IndexError, TypeError):
+        raise Trouble("had an answer without a message in it") from None
+    if refusal and not text:
+        raise Trouble(f"was refused by the model: {_cut(str(refusal))}")
+    if reason == "content_filter":
+        raise Trouble("was stopped by the endpoint's content filter")
+    if reason == "length":
+        raise Trouble("had an answer that was cut off at the endpoint's limit of length")
+    if isinstance(text, list):  # some servers answer in parts
+        text = "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
+    usage = getattr(answer, "usage", None)
+    return Reply(
+        text if isinstance(text, str) else "",
+        _count(getattr(usage, "prompt_tokens", 0)),
+        _count(getattr(usage, "completion_tokens", 0)),
+    )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _said(problem: Any) -> str:
+    body = problem.body
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        body = inner.get("message", inner) if isinstance(inner, dict) else inner
+    return _cut(str(body or problem.message))
+
+
+def _short(problem: BaseException) -> str:
+    return _cut(str(problem) or type(problem).__name__)
+
+
+def _cut(text: str) -> str:
+    plain = " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}…"

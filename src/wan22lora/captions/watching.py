@@ -1,0 +1,99 @@
+"""What a person sees while captions are written: a bar and each caption on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from wan22lora.captions.show import readable
+from wan22lora.captions.writing import Reporter
+
+_EVERY = 30.0
+"""Seconds between two lines in a log."""
+
+
+class Silent:
+    """For the first caption, which is shown by itself."""
+
+    def answered(self, name: str, caption: str) -> None: ...
+
+    def failed(self, name: str, why: str) -> None: ...
+
+
+class Lines:
+    """For logs and pipes: what failed, and otherwise at most one line each `every` seconds."""
+
+    def __init__(
+        self,
+        print_line: Callable[[str], None],
+        total: int,
+        every: float = _EVERY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._print, self._total, self._every, self._clock = print_line, total, every, clock
+        self._done, self._told = 0, clock()
+
+    def answered(self, name: str, caption: str) -> None:  # noqa: ARG002
+        self._count()
+
+    def failed(self, name: str, why: str) -> None:
+        self._print(f"  {readable(name)} {why}")
+        self._count()
+
+    def _count(self) -> None:
+        self._done += 1
+        now = self._clock()
+        if now - self._told >= self._every:
+            self._told = now
+            self._print(f"  {self._done} of {self._total}")
+
+
+class Bar:
+    """For a terminal; drawn on stderr, as it is not the answer itself."""
+
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def answered(self, name: str, caption: str) -> None:
+        self._tell(name, " ".join(caption.split()), "green")
+
+    def failed(self, name: str, why: str) -> None:
+        self._tell(name, why, "red")
+
+    def _tell(self, name: str, text: str, style: str) -> None:
+        from rich.text import Text
+
+        line = Text(f"  {readable(name)}  ", style="dim").append(readable(text), style)
+        self._progress.console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+        self._progress.advance(self._task)
+
+
+@contextmanager
+def watching(total: int, print_line: Callable[[str], None]) -> Iterator[Reporter]:
+    """A bar where somebody looks at stderr, lines through `print_line` otherwise."""
+    if not sys.stderr.isatty():
+        yield Lines(print_line, total)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("  captions"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as progress:
+        yield Bar(progress, progress.add_task("", total=total))

@@ -1,0 +1,299 @@
+"""`captions write` against a real server: what it answers becomes captions, what it does wrong never does."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ..conftest import Finished, Place
+from ..test_dry_run import tree
+from .vision_server import Vision, vision
+
+
+@pytest.fixture
+def model() -> Iterator[Vision]:
+    with vision() as served:
+        yield served
+
+
+@pytest.fixture
+def bare(place: Place) -> Place:
+    """The usual place with six pictures, of 0 to 5 parts of red, and no captions."""
+    for file in (place.path / "pictures").iterdir():
+        if file.suffix == ".txt" or int(file.stem) > 5:
+            file.unlink()
+    return place
+
+
+def write(place: Place, model: Vision, *more: str, where: str = "pictures") -> Finished:
+    options = ["--endpoint", model.url, "--model", "llava", "--kind", "style", "--yes", *more]
+    return place.wan22lora("captions", "write", where, *options)
+
+
+def captions(place: Place) -> dict[str, str]:
+    return {file.stem: file.read_text() for file in sorted((place.path / "pictures").glob("*.txt"))}
+
+
+def colours(*numbers: int, opening: str = "") -> dict[str, str]:
+    return {f"{number:02d}": f"{opening}a plain picture with {number} parts of red\n" for number in numbers}
+
+
+def test_every_picture_gets_the_caption_that_the_model_gave_for_it(bare: Place, model: Vision) -> None:
+    done = write(bare, model, "--trigger", "zxq")
+    assert done.exit_code == 0, done.output
+    assert captions(bare) == colours(*range(6), opening="zxq, ")
+    assert "6 captions written. `wan22lora captions undo pictures` takes them back." in done.stdout
+    assert "600 tokens in and 60 out" in done.stdout
+    assert "exactly these words:\n    zxq\n" in model.told(0)
+    assert bare.wan22lora("captions", "undo", "pictures").exit_code == 0
+    assert captions(bare) == {}
+
+
+def test_what_has_a_caption_is_not_asked_about(bare: Place, model: Vision) -> None:
+    (bare.path / "pictures" / "02.txt").write_text("my own words")
+    (bare.path / "pictures" / "03.txt").write_text(" \n")
+    done = write(bare, model)
+    assert done.exit_code == 0, done.output
+    assert captions(bare) == {**colours(0, 1, 3, 4, 5), "02": "my own words"}
+    assert len(model.asked) == 5
+    assert "has a caption" in write(bare, model).stdout
+    assert len(model.asked) == 5
+    assert write(bare, model, "--again").exit_code == 0
+    assert captions(bare) == colours(*range(6))
+
+
+WRONG = {
+    "refusal": "the answer is a refusal, not a caption: `I'm sorry",
+    "refusal apart": "was refused by the model: I'm sorry",
+    "say:": "the answer is empty",
+    "say:" + "and so on and on " * 400: "the answer has 6,799 characters",
+    "say:" + "and so on and on " * 20: "the answer repeats itself",
+    "say:<html><body>502 Bad Gateway</body></html>": "the answer is a web page",
+    'say:{"error": "out of memory"}': "the answer is an error message",
+    "html": "the answer is a web page",
+    "half a JSON": "cannot be read",
+    "no choices": "without a message",
+    "null": "without a message",
+    "filter": "content filter",
+    "cut off": "cut off",
+    "400": "was answered with an error (400: error 400 of the server)",
+    "500": "was answered with an error (500: error 500 of the server), tried 2 times",
+    "429": "was answered with an error (429: error 429 of the server), tried 2 times",
+    "close": "no connection to",
+    "hang": "had no answer within 1 s, tried 2 times",
+}
+
+
+@pytest.mark.parametrize("part", [slice(0, 9), slice(9, 18)])
+def test_what_is_no_caption_is_told_and_asked_again_the_next_time(place: Place, model: Vision, part: slice) -> None:
+    for file in (place.path / "pictures").glob("*.txt"):
+        file.unlink()
+    wrong = dict(zip(range(1, 18, 2), list(WRONG.items())[part], strict=True))
+    behaviours = {f"a plain picture with {number} parts of red": behaviour for number, (behaviour, _) in wrong.items()}
+    model.behaviour = lambda _, seen: behaviours.get(seen, "answer")
+    done = write(place, model, "--retries", "1", "--timeout", "1")
+    assert done.exit_code == 3, done.output
+    assert "9 captions could not be written" in done.stderr
+    told = dict(line.split(": ", 1) for line in done.stderr.splitlines() if line[2:7] == ".png:")
+    for number, (behaviour, said) in wrong.items():
+        assert said in told[f"{number:02d}.png"], behaviour
+    assert "Traceback" not in done.output
+    assert captions(place) == colours(*range(0, 18, 2))
+    model.behaviour = lambda *_: "answer"
+    assert write(place, model).exit_code == 0
+    assert captions(place) == colours(*range(18))
+
+
+def test_passing_troubles_are_waited_for(bare: Place, model: Vision) -> None:
+    troubles = {1: "429", 2: "500", 4: "503", 6: "close", 8: "hang"}
+    model.behaviour = lambda count, _: troubles.get(count, "answer")
+    done = write(bare, model, "--timeout", "1")
+    assert done.exit_code == 0, done.output
+    assert captions(bare) == colours(*range(6))
+    assert len(model.asked) == 11
+
+
+def test_after_three_troubles_in_a_row_it_stops_and_later_goes_on(bare: Place, model: Vision) -> None:
+    model.behaviour = lambda count, _: "answer" if count < 2 else "500"
+    done = write(bare, model, "--retries", "0")
+    assert done.exit_code == 4
+    assert "(3 in a row)" in done.stderr
+    assert captions(bare) == {}
+    asked = len(model.asked)
+    model.behaviour = lambda *_: "answer"
+    done = write(bare, model)
+    assert done.exit_code == 0, done.output
+    assert "2 were answered before" in done.stdout
+    assert len(model.asked) == asked + 4
+    assert captions(bare) == colours(*range(6))
+
+
+def test_a_wrong_key_model_or_address_stops_at_once(bare: Place, model: Vision) -> None:
+    model.key = "secret-word"
+    done = write(bare, model)
+    assert (done.exit_code, len(model.asked)) == (4, 0)
+    assert "export OPENAI_API_KEY" in done.stderr
+    done = bare.wan22lora(
+        "captions", "write", "pictures", "--endpoint", model.url, "--model", "x", "--kind", "style", "--yes",
+        "--key-env", "MY_KEY", env={"MY_KEY": "other-word"},
+    )  # fmt: skip
+    assert done.exit_code == 4
+    assert "other-word" not in done.output
+    done = write(bare, model, "--key-env", "MY_KEY")
+    assert (done.exit_code, "MY_KEY is not set" in done.stderr) == (2, True)
+    model.key = ""
+    model.behaviour = lambda *_: "404"
+    done = write(bare, model)
+    assert done.exit_code == 4
+    assert "it offers llava, qwen3-vl" in done.stderr
+    assert len(model.asked) == 1
+
+
+def test_a_key_is_sent_and_never_shown(bare: Place, model: Vision) -> None:
+    model.key = "secret-word"
+    options = ["--endpoint", model.url.removesuffix("/v1"), "--model", "llava", "--kind", "person", "--yes"]
+    done = bare.wan22lora("captions", "write", "run.yaml", *options, env={"OPENAI_API_KEY": "secret-word"})
+    assert done.exit_code == 0, done.output
+    assert "secret-word" not in done.output
+    for file in bare.path.rglob("*"):
+        assert not file.is_file() or b"secret-word" not in file.read_bytes()
+
+
+def test_nobody_listening_is_told(bare: Place, model: Vision) -> None:
+    done = bare.wan22lora(
+        "captions", "write", "pictures", "--endpoint", "http://127.0.0.1:9", "--model", "x", "--kind", "style", "--yes",
+        "--retries", "0",
+    )  # fmt: skip
+    assert done.exit_code == 4
+    assert "no connection to http://127.0.0.1:9/v1" in done.stderr
+    assert "Start the server" in done.stderr
+
+
+def test_killed_in_the_middle_it_goes_on_with_the_others(bare: Place, model: Vision) -> None:
+    model.behaviour = lambda *_: "slow"
+    argv = ["captions", "write", "pictures", "--endpoint", model.url, "--model", "llava", "--kind", "style", "--yes"]
+    process = bare.start(*argv)
+    until = time.monotonic() + 30
+    while len(model.asked) < 4 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert captions(bare) == {}
+    kept = bare.path / "pictures" / ".wan22lora-captions" / "answers.jsonl"
+    with kept.open("ab") as file:
+        file.write(b'\n{"key": "half')
+    asked = len(model.asked)
+    done = write(bare, model)
+    assert done.exit_code == 0, done.output
+    assert captions(bare) == colours(*range(6))
+    assert len(model.asked) == asked + 3
+    assert not kept.exists()
+
+
+def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(bare: Place, model: Vision) -> None:
+    model.behaviour = lambda *_: "slow"
+    argv = ["captions", "write", "pictures", "--endpoint", model.url, "--model", "llava", "--kind", "style", "--yes"]
+    process = bare.start(*argv)
+    until = time.monotonic() + 30
+    while len(model.asked) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "2 answers kept, nothing written" in said
+    assert "(goes on)" in said
+    assert "Traceback" not in said
+
+
+def test_a_review_is_edited_and_then_taken_over(bare: Place, model: Vision) -> None:
+    done = write(bare, model, "--review", "review.txt")
+    assert done.exit_code == 0, done.output
+    assert captions(bare) == {}
+    review = bare.path / "review.txt"
+    text = review.read_text()
+    assert "wan22lora captions import review.txt pictures" in text
+    review.write_text(text.replace("a plain picture with 3 parts", "a lovely picture with three parts"))
+    done = bare.wan22lora("captions", "import", "review.txt", "pictures", "--yes")
+    assert done.exit_code == 0, done.output
+    expected = {**colours(*range(6)), "03": "a lovely picture with three parts of red\n"}
+    assert captions(bare) == expected
+
+
+def test_clips_are_seen_as_four_small_frames(place: Place, clips: Path, model: Vision) -> None:
+    for file in clips.glob("*.txt"):
+        file.unlink()
+    done = write(place, model, where="clips")
+    assert done.exit_code == 0, done.output
+    assert len(model.seen(0)) == 4
+    assert "These are 4 frames" in model.told(0)
+    assert (clips / "a.txt").read_text() == "a plain picture with 0 parts of red\n"
+
+
+def test_large_pictures_are_sent_small_and_broken_ones_are_told(bare: Place, model: Vision) -> None:
+    Image.new("RGB", (3000, 1500), (50, 0, 0)).save(bare.path / "pictures" / "05.png")
+    (bare.path / "pictures" / "04.png").write_bytes(b"no picture")
+    done = write(bare, model)
+    assert done.exit_code == 3
+    assert "04.png: cannot be read" in done.stderr
+    assert captions(bare) == colours(0, 1, 2, 3, 5)
+    assert model.seen(4)[0].size == (1024, 512)
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_asked(bare: Place, model: Vision) -> None:
+    before = tree(bare.path)
+    options = ["--endpoint", model.url, "--model", "llava", "--kind", "style"]
+    done = bare.wan22lora("captions", "write", "pictures", *options)
+    assert done.exit_code == 2
+    assert "--yes" in done.stderr
+    assert model.asked == []
+    assert tree(bare.path) == before
+
+
+@pytest.mark.parametrize(("answer", "count"), [("y\n", 6), ("n\n", 1)])
+def test_the_first_caption_is_shown_before_the_others_are_asked_for(
+    bare: Place, model: Vision, answer: str, count: int
+) -> None:
+    ours, theirs = pty.openpty()
+    argv = ["captions", "write", "pictures", "--endpoint", model.url, "--model", "llava", "--kind", "style"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wan22lora", *argv],
+        cwd=bare.path,
+        env=bare.environment,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    os.write(ours, answer.encode())
+    said = process.communicate(timeout=60)[0].decode()
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 0, said
+    assert "00.png\n  + a plain picture with 0 parts of red\n" in said
+    assert "Go on with the other 5?" in said
+    assert len(model.asked) == count
+    assert len(captions(bare)) == (6 if count == 6 else 0)
+
+
+def test_without_the_client_the_command_that_installs_it_is_named(bare: Place, model: Vision) -> None:
+    (bare.path / "hidden").mkdir()
+    (bare.path / "hidden" / "openai.py").write_text("raise ImportError('not installed')")
+    path = f"{bare.path / 'hidden'}{os.pathsep}{bare.environment['PYTHONPATH']}"
+    options = ["--endpoint", model.url, "--model", "llava", "--kind", "style", "--yes"]
+    done = bare.wan22lora("captions", "write", "pictures", *options, env={"PYTHONPATH": path})
+    assert done.exit_code == 4
+    assert "pip install 'wan22lora[captions]'" in done.stderr
+
+
+def test_an_address_that_is_none_is_told(bare: Place) -> None:
+    done = bare.wan22lora("captions", "write", "pictures", "--endpoint", "localhost:11434", "--model", "x", "--yes")
+    assert done.exit_code == 2
+    assert "is no address" in done.stderr
