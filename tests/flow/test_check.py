@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from PIL import Image
+
 from .conftest import Place
 from .test_dry_run import tree
 
@@ -102,3 +104,45 @@ def test_a_sheet_is_refused_before_anything_is_looked_at(place: Place) -> None:
     assert done.stdout == ""
     assert "run.yaml is there already and is no contact sheet" in done.stderr
     assert (place.path / "run.yaml").read_text(encoding="utf-8").startswith("name: paper")
+
+
+def in_need_of_mending(place: Place) -> None:
+    """The last caption is missing, the first is that of nothing, and one picture lies on its side."""
+    pictures = place.path / "pictures"
+    for number in range(17, -1, -1):
+        (pictures / f"{number:02d}.txt").rename(pictures / f"{number + 1:02d}.txt")
+    with Image.open(pictures / "10.png") as picture:
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        picture.save(pictures / "10.png", exif=exif)
+
+
+def test_fix_asks_and_a_script_says_yes(place: Place) -> None:
+    in_need_of_mending(place)
+    before = tree(place.path)
+    asked = place.wan22lora("check", "run.yaml", "--fix")
+    assert asked.exit_code == 2
+    assert "18 captions of" in asked.stdout
+    assert "07.txt → 06.txt  paperworld, picture 6" in asked.stdout
+    assert "10.png" in asked.stdout
+    assert "wan22lora check run.yaml --fix --yes" in asked.stderr
+    assert tree(place.path) == before
+
+    done = place.wan22lora("check", "run.yaml", "--fix", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "18 captions renamed" in done.stdout
+    assert "1 picture turned upright" in done.stdout
+    assert "rotation tag" not in done.stdout
+    assert (place.path / "pictures" / "07.txt").read_text(encoding="utf-8") == "paperworld, picture 7\n"
+    assert (place.path / "pictures-originals" / "10.png").is_file()
+    again = place.wan22lora("check", "run.yaml", "--fix")
+    assert again.exit_code == 0
+    assert "Nothing was found that --fix mends." in again.stdout
+
+
+def test_fix_leaves_the_json_alone(place: Place) -> None:
+    in_need_of_mending(place)
+    done = place.wan22lora("check", "pictures", "--fix", "-y", "--json")
+    assert json.loads(done.stdout)["ok"]
+    assert "18 captions renamed" in done.stderr
+    assert place.wan22lora("check", "pictures", "--yes").exit_code == 2

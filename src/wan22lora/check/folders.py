@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan22lora.check.numbering import mismatch
+from wan22lora.check.numbering import Mismatch, mismatch
 from wan22lora.check.remark import Remark, named
 from wan22lora.dataset.listing import media_among
 from wan22lora.dataset.problems import counted
@@ -57,7 +57,7 @@ def _names(folder: Path) -> list[str]:
 def folder_remarks(source: Source, listing: Listing) -> Iterator[Remark]:
     where, place = str(source.place), source.place
     seen = [name for name in listing.names if not name.startswith(".")]
-    yield from _captions_of_nothing(source, where, seen)
+    yield from _captions_of_nothing(source, where, seen, shifted_captions(source, listing))
     hidden = tuple(
         named(place / name)
         for name in media_among(list(listing.names), source.kind)
@@ -96,15 +96,32 @@ def folder_remarks(source: Source, listing: Listing) -> Iterator[Remark]:
         )
 
 
-def _captions_of_nothing(source: Source, where: str, names: list[str]) -> Iterator[Remark]:
-    extension = source.caption_extension
+def shifted_captions(source: Source, listing: Listing) -> Mismatch | None:
+    """How the captions' numbers differ from those of the pictures or clips; None where no shift explains it."""
+    names = [name for name in listing.names if not name.startswith(".")]
     media = [os.path.splitext(name)[0] for name in media_among(names, source.kind)]  # noqa: PTH122
-    captions = [name[: -len(extension)] for name in names if extension and name.endswith(extension)]
+    captions = _captions(source, names)
+    return mismatch(media, captions) if media and _alone(captions, names) else None
+
+
+def _captions(source: Source, names: list[str]) -> list[str]:
+    """The stems of the caption files."""
+    extension = source.caption_extension
+    return [name[: -len(extension)] for name in names if extension and name.endswith(extension)]
+
+
+def _alone(captions: list[str], names: list[str]) -> list[str]:
+    """Those that belong to no picture and no clip."""
     every = {os.path.splitext(name)[0] for kind in KINDS for name in media_among(names, kind)}  # noqa: PTH122
-    alone = [stem for stem in captions if stem not in every]
-    if not media or not alone:
+    return [stem for stem in captions if stem not in every]
+
+
+def _captions_of_nothing(source: Source, where: str, names: list[str], found: Mismatch | None) -> Iterator[Remark]:
+    extension = source.caption_extension
+    captions = _captions(source, names)
+    alone = _alone(captions, names)
+    if not media_among(names, source.kind) or not alone:
         return
-    found = mismatch(media, captions)
     if found is None:
         yield Remark(
             "caption-alone",
@@ -131,7 +148,7 @@ def _captions_of_nothing(source: Source, where: str, names: list[str]) -> Iterat
         where,
         f"the numbers of the captions are {by} against those of the {source.noun}s{wrong}",
         "chats that write captions often number the files otherwise (the WAN 2.1 article warns of it)",
-        f"Look at two or three, then rename the {extension} files in this order: {shown}"
+        f"Look at two or three; `wan22lora check … --fix` renames them: {shown}"
         f"{', …' if len(found.renames) > _SHOWN_RENAMES else ''}",
         tuple(
             Named(f"{old}{extension} → {new}{extension}", (source.place / f"{old}{extension}", bearers[new]))

@@ -40,14 +40,19 @@ def check(
     thorough: Annotated[
         bool, typer.Option("--thorough", help="Decode every picture, which takes minutes for thousands of PNGs.")
     ] = False,
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Turn rotated pictures upright and rename shifted captions, after showing which."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --fix: do not ask.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print findings and forecast as JSON.")] = False,
     musubi: MusubiOption = None,
 ) -> None:
     """Check pictures, clips and captions, and say what the run will be.
 
     All that was found at once, each with why it matters and what to do. Errors stop `train`, warnings and advice do
-    not. Nothing but the sheet is written. The exit code is 3 when there are errors. What files were seen to be is kept
-    in the user's cache folder, so that unchanged ones are not looked at again.
+    not. Nothing is changed without --fix, which mends first and checks then. The exit code is 3 when there are errors.
+    What files were seen to be is kept in the user's cache folder, so that unchanged ones are not looked at again.
     """
     from wan22lora.cli.show_check import all_well, as_json, as_text
     from wan22lora.dataset.memory import kept_in
@@ -59,6 +64,12 @@ def check(
         from wan22lora.sheet.write import refuse_foreign
 
         refuse_foreign(sheet)
+    if yes and not fix:
+        raise typer.BadParameter("is for --fix, which asks", param_hint="--yes")
+    if fix:
+        from wan22lora.cli.mend import mend
+
+        mend(what, yes=yes, quiet=json)
     memory = kept_in(memory_folder())
     try:
         checked = _of_folder(what, memory, thorough) if what.is_dir() else _of_run(what, musubi, memory, thorough)

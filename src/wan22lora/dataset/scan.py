@@ -87,7 +87,9 @@ def _item(source: Source, entry: Entry, problems: Problems, memory: Memory) -> I
         return None
     if turned:
         what = "with a rotation tag, which musubi-tuner ignores: they train lying on their side or mirrored"
-        fix = "Turn the pixels themselves and drop the tag."
+        fix = "`wan22lora check … --fix` turns the pixels themselves and drops the tag."
+        if source.kind == "videos":
+            fix = "Encode them anew: `ffmpeg -i OLD.mp4 NEW.mp4` turns the frames and drops the tag."
         problems.add("rotated", what, entry.name, entry.path, fix=fix, level="warning")
     return Item(entry.path, entry.stem, entry.caption, size, frames, fps)
 

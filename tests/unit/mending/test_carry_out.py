@@ -1,0 +1,252 @@
+"""What is mended can be taken back, and an interruption anywhere loses nothing and is made good by the same command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from wan22lora.captions import changes
+from wan22lora.captions.changes import settle, step_back, take_back
+from wan22lora.dataset.scan import scan
+from wan22lora.dataset.source import Source
+from wan22lora.errors import DatasetError, MachineError
+from wan22lora.mending import carry_out as module
+from wan22lora.mending.carry_out import carry_out
+from wan22lora.mending.plan import Mending, in_words, mending_of
+
+from ..check.conftest import drawn
+
+Sources = Callable[..., Source]
+UPRIGHT, LYING = (64, 96), (96, 64)
+
+
+def rotated(folder: Path, name: str, seed: str = "") -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    drawn(seed or name, LYING).save(folder / name, exif=exif)
+    (folder / name).with_suffix(".txt").write_text(f"zxq, {name}", encoding="utf-8")
+    return folder / name
+
+
+def numbered(folder: Path) -> None:
+    """Captions one number behind their pictures."""
+    for number in range(1, 9):
+        drawn(str(number), (64, 64)).save(folder / f"{number:02d}.png")
+        (folder / f"{number - 1:02d}.txt").write_text(f"zxq, number {number}", encoding="utf-8")
+
+
+def well_numbered(folder: Path) -> bool:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.txt")}
+    return texts == {f"{number:02d}.txt": f"zxq, number {number}" for number in range(1, 9)}
+
+
+def found(*sources: Source) -> Mending:
+    return mending_of([scan(source) for source in sources])
+
+
+def mend(*sources: Source) -> list[str]:
+    return list(carry_out(found(*sources), "wan22lora check --fix"))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        width, height = picture.size
+    return width, height
+
+
+def test_rotated_pictures_are_turned_and_kept_beside(folder: Path, images: Sources) -> None:
+    paths = [rotated(folder, name) for name in ("a.jpg", "b.png")]
+    drawn("c", (64, 64)).save(folder / "c.png")
+    paths[0].chmod(0o640)
+    before = content(folder)
+    assert found(images()).turns == tuple(paths)
+    said = mend(images())
+    assert [size(path) for path in paths] == [UPRIGHT, UPRIGHT]
+    assert paths[0].stat().st_mode & 0o777 == 0o640
+    assert content(folder.with_name("dataset-originals")) == {name: before[name] for name in ("a.jpg", "b.png")}
+    untouched = before.keys() - {"a.jpg", "b.png"}
+    assert {name: content(folder)[name] for name in untouched} == {name: before[name] for name in untouched}
+    assert not found(images())
+    (back,) = [line.removeprefix("To take it back: ") for line in said if line.startswith("To take it back")]
+    for command in back.split(" && "):
+        _, _, source, target = shlex.split(command)
+        shutil.move(source, target)
+    assert content(folder) == before
+
+
+def test_shifted_captions_are_renamed_and_can_be_taken_back(folder: Path, images: Sources) -> None:
+    numbered(folder)
+    before = content(folder)
+    said = mend(images())
+    assert well_numbered(folder)
+    assert "captions undo" in said[0]
+    assert not found(images())
+    step = step_back([folder])
+    assert step is not None
+    take_back(step)
+    assert content(folder) == before
+
+
+def test_it_is_told_before_it_is_done(folder: Path, images: Sources) -> None:
+    numbered(folder)
+    rotated(folder, "09.jpg")
+    (folder / "09.txt").rename(folder / "08.txt")
+    before = content(folder)
+    words = "\n".join(in_words(found(images())))
+    assert "1 picture of" in words
+    assert "09.jpg" in words
+    assert "08.txt → 09.txt" in words
+    assert content(folder) == before
+
+
+def test_many_are_told_in_short_with_the_beginnings_of_captions(folder: Path, images: Sources) -> None:
+    many = Mending(tuple(Path(f"/p/{number}.jpg") for number in range(50)))
+    assert list(in_words(many))[-1].endswith("4.jpg and 45 more")
+    numbered(folder)
+    (folder / "00.txt").write_text("zxq, " + "a long story " * 9, encoding="utf-8")
+    first = list(in_words(found(images())))[1]
+    assert first == "  00.txt → 01.txt  zxq, a long story a long story a long story a long…"
+
+
+def test_sound_pictures_are_left_alone(folder: Path, images: Sources) -> None:
+    drawn("a", (64, 64)).save(folder / "a.png")
+    (folder / "a.txt").write_text("zxq", encoding="utf-8")
+    assert not found(images())
+
+
+def test_an_original_of_the_same_name_is_not_overwritten(folder: Path, images: Sources) -> None:
+    first = rotated(folder, "a.jpg").read_bytes()
+    mend(images())
+    second = rotated(folder, "a.jpg", seed="another").read_bytes()
+    mend(images())
+    assert (folder.with_name("dataset-originals") / "a.jpg").read_bytes() == first
+    assert (folder.with_name("dataset-originals-2") / "a.jpg").read_bytes() == second
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(folder: Path, images: Sources, tmp_path: Path) -> None:
+    real = rotated(tmp_path, "real.jpg")
+    before = real.read_bytes()
+    (folder / "a.jpg").symlink_to(real)
+    (folder / "a.txt").write_text("zxq", encoding="utf-8")
+    mend(images())
+    assert real.read_bytes() == before
+    assert size(folder / "a.jpg") == UPRIGHT
+    assert not (folder / "a.jpg").is_symlink()
+
+
+def test_what_cannot_be_turned_is_named_and_stays(folder: Path, images: Sources) -> None:
+    animated = folder / "a.webp"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    drawn("a", LYING).save(animated, exif=exif, save_all=True, append_images=[drawn("b", LYING)])
+    animated.with_suffix(".txt").write_text("zxq", encoding="utf-8")
+    before = content(folder)
+    assert mend(images()) == ["a.webp was left as it is: it is animated."]
+    assert content(folder) == before
+    assert not folder.with_name("dataset-originals").exists()
+
+
+class Killed(BaseException):
+    """As if the power went."""
+
+
+class Countdown:
+    """Lets so many file operations pass and kills at the next."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def before(self, real: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if self.left == 0:
+                raise Killed
+            self.left -= 1
+            return real(*arguments, **options)
+
+        return call
+
+
+def killed_at(point: int, patch: pytest.MonkeyPatch, *sources: Source) -> bool:
+    countdown = Countdown(point)
+    with patch.context() as patched:
+        for name in ("rename", "replace", "unlink", "mkdir"):
+            patched.setattr(Path, name, countdown.before(getattr(Path, name)))
+        patched.setattr(os, "fsync", countdown.before(os.fsync))
+        try:
+            mend(*sources)
+        except Killed:
+            return True
+    return False
+
+
+def test_killed_at_any_file_operation_nothing_is_lost_and_again_completes(
+    folder: Path, images: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    originals = folder.with_name("dataset-originals")
+    names = ("a.jpg", "b.png")
+    before = {name: rotated(folder, name).read_bytes() for name in names}
+    point = 0
+    while killed_at(point, monkeypatch, images()):
+        for name in names:
+            kept = [place / name for place in (folder, originals) if (place / name).exists()]
+            assert before[name] in [path.read_bytes() for path in kept]
+            assert size(folder / name) in (UPRIGHT, LYING)
+        mend(images())
+        assert all(size(folder / name) == UPRIGHT for name in names)
+        assert {name: (originals / name).read_bytes() for name in names} == before
+        assert not folder.with_name("dataset-originals-2").exists()
+        for name in names:
+            (folder / name).write_bytes(before[name])
+        shutil.rmtree(originals)
+        point += 1
+    assert point >= 10
+
+
+def test_a_renaming_killed_in_the_middle_is_completed_before_anything_else(
+    folder: Path, images: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for point in range(9):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        numbered(folder)
+        with monkeypatch.context() as patched:
+            patched.setattr(changes, "_put", Countdown(point).before(changes._put))
+            with pytest.raises(Killed):
+                mend(images())
+        assert settle([folder])
+        assert well_numbered(folder)
+        assert not found(images())
+
+
+def test_captions_that_changed_meanwhile_are_not_renamed(folder: Path, images: Sources) -> None:
+    numbered(folder)
+    mending = found(images())
+    (folder / "08.txt").write_text("zxq, somebody else's", encoding="utf-8")
+    before = content(folder)
+    with pytest.raises(DatasetError, match="meanwhile"):
+        list(carry_out(mending, ""))
+    assert content(folder) == before
+
+
+def test_a_disk_that_refuses_is_named(folder: Path, images: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = rotated(folder, "a.jpg")
+    before = path.read_bytes()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_write", refuse)
+    with pytest.raises(MachineError, match="No space left"):
+        mend(images())
+    assert path.read_bytes() == before
