@@ -140,7 +140,7 @@ def kind_named(name: str | None) -> CaptionKind:
             return kind
     said = "--kind is missing" if name is None else f"--kind cannot be {name}"
     what = "what the LoRA is for: style, character, person or concept"
-    raise SpecError(f"{said}: it says {what}.", fix="wan22lora captions prompt --kind style")
+    raise SpecError(f"{said}: it says {what}.", fix="--kind style")
 
 
 def opening(trigger: str | None, style_tag: str | None) -> str:

@@ -58,7 +58,7 @@ class Bar:
         self._progress, self._task = progress, task
 
     def answered(self, name: str, caption: str) -> None:
-        self._tell(name, " ".join(caption.split()), "green")
+        self._tell(name, " ".join(caption.split()), "")
 
     def failed(self, name: str, why: str) -> None:
         self._tell(name, why, "red")
@@ -66,7 +66,7 @@ class Bar:
     def _tell(self, name: str, text: str, style: str) -> None:
         from rich.text import Text
 
-        line = Text(f"  {readable(name)}  ", style="dim").append(readable(text), style)
+        line = Text.assemble((f"  {readable(name)}  ", "dim"), (readable(text), style))
         self._progress.console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
         self._progress.advance(self._task)
 
