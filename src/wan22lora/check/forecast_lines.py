@@ -26,8 +26,8 @@ def forecast_lines(forecast: Forecast, price: float | None) -> Iterator[str]:
     yield f"disk: caches up to {_size(disk.caches)}, LoRA files {_size(disk.loras)}, states {_size(disk.states)}"
     if forecast.seconds is None:
         yield (
-            "time: settings, pictures or clips like these were not measured (docs/benchmarks.md); for a GPU that is not in"
-            " this machine, name its class in run.yaml: `hardware: 24gb`"
+            "time: settings, pictures or clips like these were not measured (docs/benchmarks.md); for a GPU that is not"
+            " in this machine, name its class in run.yaml: `hardware: 24gb`"
         )
         cost = "cost: not known without the time"
     else:
