@@ -9,7 +9,8 @@ from dataclasses import dataclass
 LONGEST = 4_000
 """Characters. The text encoder reads 512 tokens, about half of this; more is no caption."""
 
-_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_THINKING = re.compile(r"\A\s*<think(?:ing)?>", re.IGNORECASE)
+_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _FENCE = re.compile(r"\A```[\w-]*\n(.*?)\n?```\Z", re.DOTALL)
 _LABEL = re.compile(r"\A(?:\*\*)?caption(?:\*\*)?\s*:(?:\*\*)?\s*", re.IGNORECASE)
 _QUOTES = {'"': '"', "“": "”", "«": "»", "'": "'", "`": "`"}
@@ -37,7 +38,10 @@ class Answer:
 
 def cleaned(text: str) -> str:
     """The caption without what models and chats put around it: reasoning, a code fence, a label, quotation marks."""
-    text = _THINKING.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip().strip("\ufeff").strip()
+    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
+    if _THINKING.match(text):
+        text = _THOUGHT.split(text)[-1]
+    text = text.strip().strip("\ufeff").strip()
     fenced = _FENCE.match(text)
     if fenced:
         text = fenced[1].strip()
@@ -51,6 +55,8 @@ def problem_with(text: str) -> str:
     """Why a cleaned text is not taken for a caption, as words that follow the file's name; empty when it is one."""
     if not text.strip():
         return "is empty"
+    if _THINKING.match(text):
+        return "is reasoning that never came to an answer"
     if _HTML.match(text):
         return "is a web page, not a caption"
     if _ERROR.match(text):

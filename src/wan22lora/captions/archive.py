@@ -117,10 +117,13 @@ def _in_zip(path: Path, skipped: _Skipped) -> Iterator[Member]:
             if reason:
                 skipped.add(reason, name)
             elif not info.is_dir() and _is_wanted(name, skipped):
-                content = _content(archive, info, name, skipped)
-                read += len(content or b"")
+                if info.file_size > _LARGEST:  # no more than this is ever read of a member
+                    skipped.add("too large for a caption", name)
+                    continue
+                read += info.file_size
                 if read > _LARGEST_SUM:
                     raise ValueError("too large for captions")
+                content = _content(archive, info, name, skipped)
                 if content is not None:
                     yield Member(name, content)
 
@@ -128,7 +131,7 @@ def _in_zip(path: Path, skipped: _Skipped) -> Iterator[Member]:
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, skipped: _Skipped) -> bytes | None:
     try:
         with archive.open(info) as file:
-            content = file.read(_LARGEST + 1)
+            return file.read()
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -140,10 +143,6 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, skipped
     ) as problem:
         skipped.add(f"damaged ({problem})" if str(problem) else "damaged", name)
         return None
-    if len(content) > _LARGEST:
-        skipped.add("too large for a caption", name)
-        return None
-    return content
 
 
 def _refusal(info: zipfile.ZipInfo, name: str) -> str:

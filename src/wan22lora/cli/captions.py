@@ -112,7 +112,7 @@ def write(
         Path | None,
         typer.Option("--review", metavar="FILE", help="Write all answers into FILE, to edit; no captions yet."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Caption anew what has a caption already.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Caption anew what has a caption; shows a diff.")] = False,
     key_env: Annotated[
         str | None,
         typer.Option("--key-env", metavar="NAME", help="The environment variable with the key, not OPENAI_API_KEY."),

@@ -66,6 +66,7 @@ def write_captions(
     try:
         if to_ask and not yes and not outcome.captions:
             first, *to_ask = to_ask
+            typer.echo("asking for the first one …", err=True)
             ask_all(place, [first], asked_at, wish, outcome, Silent())
             show_first(place.name_of(first.medium.path), outcome)
             if to_ask and not typer.confirm(f"Go on with the other {len(to_ask)}?"):
@@ -76,14 +77,14 @@ def write_captions(
     except KeyboardInterrupt:
         text = f"stopped; {counted(len(outcome.captions), 'answer')} kept, nothing written"
         raise Interrupted(text, fix=f"{typed()}  (goes on)") from None
-    _take(outcome, place, review)
+    _take(outcome, place, review, yes)
 
 
-def _take(outcome: Outcome, place: Place, review: Path | None) -> None:
+def _take(outcome: Outcome, place: Place, review: Path | None, yes: bool) -> None:
     from wan22lora.captions.changes import carry_out, changes_to
     from wan22lora.captions.kept import forget
-    from wan22lora.captions.texts import as_caption
-    from wan22lora.cli.propose import typed, undo_command
+    from wan22lora.captions.texts import as_caption, is_empty
+    from wan22lora.cli.propose import propose, typed, undo_command
     from wan22lora.dataset.problems import counted
     from wan22lora.errors import DatasetError
 
@@ -92,11 +93,16 @@ def _take(outcome: Outcome, place: Place, review: Path | None) -> None:
     if outcome.captions and review is not None:
         _write_review(review, outcome.captions, place)
     elif outcome.captions:
-        carry_out(changes_to({file: as_caption(text) for file, text in outcome.captions.items()}), typed())
+        changes = changes_to({file: as_caption(text) for file, text in outcome.captions.items()})
+        if not yes and any(not is_empty(change.old) for change in changes):
+            if not propose(changes, place, yes=False):
+                typer.echo("The answers are kept.")
+                return
+        else:
+            carry_out(changes, typed())
+            written = f"{counted(len(outcome.captions), 'caption')} written."
+            typer.echo(f"{written} `{undo_command(place.typed)}` takes them back.")
         forget(place.folders)
-        typer.echo(
-            f"{counted(len(outcome.captions), 'caption')} written. `{undo_command(place.typed)}` takes them back."
-        )
     if outcome.findings:
         count = counted(len(outcome.findings), "caption")
         raise DatasetError(f"{count} could not be written:", findings=outcome.findings)

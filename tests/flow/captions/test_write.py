@@ -258,29 +258,46 @@ def test_without_a_terminal_and_without_yes_nothing_is_asked(bare: Place, model:
     assert tree(bare.path) == before
 
 
-@pytest.mark.parametrize(("answer", "count"), [("y\n", 6), ("n\n", 1)])
-def test_the_first_caption_is_shown_before_the_others_are_asked_for(
-    bare: Place, model: Vision, answer: str, count: int
-) -> None:
+def at_a_terminal(place: Place, model: Vision, answers: str, *more: str) -> str:
+    """What `captions write` says to somebody who types these answers."""
     ours, theirs = pty.openpty()
-    argv = ["captions", "write", "pictures", "--endpoint", model.url, "--model", "llava", "--kind", "style"]
+    argv = ["captions", "write", "pictures", "--endpoint", model.url, "--model", "llava", "--kind", "style", *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "wan22lora", *argv],
-        cwd=bare.path,
-        env=bare.environment,
+        cwd=place.path,
+        env=place.environment,
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    os.write(ours, answer.encode())
+    os.write(ours, answers.encode())
     said = process.communicate(timeout=60)[0].decode()
     os.close(ours)
     os.close(theirs)
     assert process.returncode == 0, said
+    return said
+
+
+@pytest.mark.parametrize(("answer", "count"), [("y\n", 6), ("n\n", 1)])
+def test_the_first_caption_is_shown_before_the_others_are_asked_for(
+    bare: Place, model: Vision, answer: str, count: int
+) -> None:
+    said = at_a_terminal(bare, model, answer)
     assert "00.png\n  + a plain picture with 0 parts of red\n" in said
     assert "Go on with the other 5?" in said
     assert len(model.asked) == count
     assert len(captions(bare)) == (6 if count == 6 else 0)
+
+
+def test_captions_that_are_there_are_replaced_after_a_second_question_only(bare: Place, model: Vision) -> None:
+    (bare.path / "pictures" / "02.txt").write_text("my own words\n")
+    said = at_a_terminal(bare, model, "y\nn\n", "--again")
+    assert "  - my own words\n" in said
+    assert "Write this?" in said
+    assert captions(bare) == {"02": "my own words\n"}
+    at_a_terminal(bare, model, "y\n", "--again")
+    assert len(model.asked) == 6
+    assert captions(bare) == colours(*range(6))
 
 
 def test_without_the_client_the_command_that_installs_it_is_named(bare: Place, model: Vision) -> None:

@@ -51,6 +51,7 @@ def test_quotation_marks_inside_stay() -> None:
         ('{"error": {"message": "out of memory"}}', "error message"),
         ("a cat " * 2000, "characters"),
         ("the cat sits on the mat and " * 12, "repeats itself"),
+        ("<think>I see a cat and", "reasoning that never came to an answer"),
         ("a \x00 cat", "characters that no text has"),
     ],
 )
@@ -74,8 +75,7 @@ def test_captions_are_captions(text: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_cleaning_twice_changes_nothing_that_matters(text: str) -> None:
-    assert problem_with(cleaned(text)) in ("", *{problem_with(cleaned(text))})
+def test_cleaning_adds_nothing(text: str) -> None:
     assert len(cleaned(text)) <= len(text)
 
 
