@@ -63,7 +63,7 @@ def carry_out_or_show(
         prepared = prepare(
             spec,
             machine,
-            read_history(spec.folder),
+            read_history(spec.folder, machine, rehearsal=rehearse),
             rehearsal=rehearse,
             force=force - done,
             restart=wanted - done if restart else frozenset(),

@@ -13,6 +13,7 @@ from wan22lora.plan.at_once import trainings_at_once
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import PlannedFile, Step
 from wan22lora.plan.states import FOLDER, KEY_FILE, finished_file
+from wan22lora.run.caching import ARRIVING
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.outputs import earlier_outputs
 
@@ -120,12 +121,28 @@ def _step(step: Step, run_folder: RunFolder, *, background: bool) -> Iterator[st
     yield f"# {step.id}: {'fresh, would be skipped: ' if step.fresh else ''}{why}"
     command = _in_background(step) if background else _command(step)
     lines = [*(() if step.fresh or step.id.startswith("cache-") else _apart(step, run_folder)), *command]
-    stale = [f"rm -f {shlex.quote(str(path))}" for path in step.stale]
+    stale = list(_own_files(step, run_folder))
     if step.fresh or step.refusal is not None:
         yield from (f"# {part}" for line in lines for part in line.splitlines())
         yield from stale
     else:
         yield from (*stale, *lines)
+
+
+def _own_files(step: Step, run_folder: RunFolder) -> Iterator[str]:
+    """What becomes of the cache files of a step before it runs or is skipped. Links come first, because what they link
+    to may be removed."""
+    arriving = {path: path.with_name(f"{ARRIVING}{number}") for number, path in enumerate(step.taken)}
+    for path, temporary in arriving.items():
+        old, new = shlex.quote(str(step.taken[path])), shlex.quote(str(temporary))
+        yield f"mkdir -p {shlex.quote(str(path.parent))}; ln -f {old} {new} || cp {old} {new}"
+    if step.foreign:
+        shelf = shlex.quote(str(run_folder.previous / f"foreign-{step.id}"))
+        yield f"mkdir -p {shelf}"
+        yield from (f"mv {shlex.quote(str(path))} {shelf}/" for path in step.foreign)
+    yield from (f"rm -f {shlex.quote(str(path))}" for path in step.stale)
+    for path, temporary in arriving.items():
+        yield f"mv {shlex.quote(str(temporary))} {shlex.quote(str(path))}"
 
 
 def _apart(step: Step, run_folder: RunFolder) -> Iterator[str]:

@@ -48,7 +48,7 @@ def read_run(
         return Run(file, problems=_findings(failure))
     weights = weights_of(spec, machine)
     weights_problems = tuple(dict.fromkeys(weights_findings(spec, weights)))
-    history = read_history(spec.folder)
+    history = read_history(spec.folder, machine)
     try:
         prepared = prepare(spec, machine, history, memory=memory)
     except Failure as failure:

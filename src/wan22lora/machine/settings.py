@@ -42,6 +42,8 @@ class Machine:
     """CPU threads that a training may use."""
     kernels: Path | None = None
     """Where compiled kernels are kept from one training to the next; None leaves that to torch."""
+    known_runs: Path | None = None
+    """Where the run folders of this machine are noted (machine/known_runs.py)."""
     gpu: str = "0"
     """The value of CUDA_VISIBLE_DEVICES for a training: one GPU, since several would silently become data parallel."""
     gpus: tuple[str, ...] = ()
@@ -105,6 +107,7 @@ def read_machine(musubi: Path | None = None) -> Machine:
         hub=models / "hub" if (models / "hub" / TOKENIZER_FOLDER / "refs" / "main").is_file() else None,
         cpu_threads=min(cpu_cores(), MOST_CPU_THREADS),
         kernels=kernels_folder(),
+        known_runs=settings_path().with_name("known-runs"),
         gpu=named[0] if named else "0",
         gpus=named,
     )

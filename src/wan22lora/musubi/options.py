@@ -85,7 +85,7 @@ OWNED_OPTIONS = frozenset(
         "max_timestep",
         "output_dir",
     }
-    | {"skip_existing", "i2v"}
+    | {"skip_existing", "keep_cache", "i2v"}
 )
 """Options that this program sets; under `musubi:` they would be given twice."""
 
@@ -123,6 +123,10 @@ def train_options(
     return options
 
 
+_KEEPING = (Option("skip_existing", (), "data"), Option("keep_cache", (), "data"))
+"""What is stale is removed before; musubi itself is to write again and remove nothing (cache_latents.py:320-328)."""
+
+
 def cache_latents_options(*, dataset_config: Path, vae: Path, image_to_video: bool) -> list[Option]:
     """The options of wan_cache_latents. Wan 2.2 image-to-video needs `--i2v` (wan_cache_latents.py:274-285)."""
     options = [
@@ -131,7 +135,7 @@ def cache_latents_options(*, dataset_config: Path, vae: Path, image_to_video: bo
     ]
     if image_to_video:
         options.append(Option("i2v", (), "task"))
-    return [*options, Option("skip_existing", (), "data")]
+    return [*options, *_KEEPING]
 
 
 def cache_text_options(*, dataset_config: Path, t5: Path) -> list[Option]:
@@ -139,7 +143,7 @@ def cache_text_options(*, dataset_config: Path, t5: Path) -> list[Option]:
     return [
         Option("dataset_config", (str(dataset_config),), "data"),
         Option("t5", (str(t5),), "models.t5"),
-        Option("skip_existing", (), "data"),
+        *_KEEPING,
     ]
 
 

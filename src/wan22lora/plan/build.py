@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from wan22lora.dataset.memory import Memory
@@ -31,14 +31,17 @@ from wan22lora.musubi.programs import (
     kept_kernels,
     without_launcher,
 )
+from wan22lora.plan.adoption import Offers
 from wan22lora.plan.agreement import disagreements
-from wan22lora.plan.caches import CacheState, Manifest, cache_state, latents_keys, text_keys
+from wan22lora.plan.caches import CacheState, cache_state, foreign_notes, latents_keys, text_keys
 from wan22lora.plan.choice import GpuMemory, memory_choices, with_memory
 from wan22lora.plan.class_captions import captions_file, class_captions, class_of
 from wan22lora.plan.contents import Contents
 from wan22lora.plan.continuation import Asked, Before, passed_over, turn_of
 from wan22lora.plan.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from wan22lora.plan.learned import learned_from
+from wan22lora.plan.made_from import Learned, Records, changes_in_words
+from wan22lora.plan.manifest import CacheKind, Key, Manifest
 from wan22lora.plan.model import Plan, PlannedFile, Step, StepId
 from wan22lora.plan.never_due import never_due
 from wan22lora.plan.options_check import contract_findings, doubled
@@ -68,6 +71,10 @@ class History:
     manifest: Manifest = field(default_factory=Manifest)
     at_most: GpuMemory | None = None
     """Memory settings above which the GPU's memory ran out."""
+    offers: Offers = field(default_factory=Offers)
+    """Cache files of this and other runs that may be taken over."""
+    learned: Callable[[str], Records] = lambda _: {}
+    """What a training of this run learned from, by its digest; nothing where nobody wrote it down."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ class _Builder:
         text_step, text = self._cache_text()
         caches = (latents, text)
         classes = {class_of(expert) for expert in self.spec.experts}  # mostly the same for both: not computed twice
-        learned = {class_: learned_from(class_, self.trained, caches) for class_ in classes}
+        learned = {class_: Learned.of(learned_from(class_, self.trained, caches)) for class_ in classes}
         trainings = _one_after_another(self._train(expert, learned[class_of(expert)]) for expert in self.spec.experts)
         if self.findings:
             raise SpecError(
@@ -160,6 +167,7 @@ class _Builder:
                 *memory_choices(self.spec, self.scans, self.history.at_most),
                 *preservation_cost(self.spec),
                 *never_due(self.spec, self.batches),
+                *foreign_notes(caches),
                 *self.passed_over,
             ),
         )
@@ -204,13 +212,13 @@ class _Builder:
         ]
         self.findings += contract_findings(self.contract, CACHE_LATENTS, options, given)
         common = {
-            "vae": vae.identity,
+            "vae": vae.content(self.history.manifest.weights),
             "task": "image-to-video" if task.image_to_video else "text-to-video",
             **self._common(given.values),
         }
         self.contents.read(item.path for scan in self.scans for item in scan.items)
         keys = latents_keys(self.scans, self.contents, common)
-        state = self._state("latents", keys)
+        state = self._state("latents", keys, vae)
         return self._cache_step("cache-latents", CACHE_LATENTS, options, state), state
 
     def _cache_text(self) -> tuple[Step, CacheState]:
@@ -222,8 +230,9 @@ class _Builder:
             *further_options(given.values),
         ]
         self.findings += contract_findings(self.contract, CACHE_TEXT, options, given)
-        keys = text_keys((*self.scans, *self.classes), {"t5": t5.identity, **self._common(given.values)})
-        state = self._state("text", keys)
+        common = {"t5": t5.content(self.history.manifest.weights), **self._common(given.values)}
+        keys = text_keys((*self.scans, *self.classes), common)
+        state = self._state("text", keys, t5)
         return self._cache_step("cache-text", CACHE_TEXT, options, state), state
 
     def _common(self, given: Mapping[str, object]) -> dict[str, str]:
@@ -233,13 +242,15 @@ class _Builder:
         shown = " ".join(f"{name}={value}" for name, value in sorted(options.items()))
         return {"musubi": self.spec.pin.name, **({"options": shown} if shown else {})}
 
-    def _state(self, kind: str, keys: Mapping[Path, Mapping[str, str]]) -> CacheState:
+    def _state(self, kind: CacheKind, keys: Mapping[Path, Key], encoder: Weights) -> CacheState:
         return cache_state(
-            "latents" if kind == "latents" else "text",
+            kind,
             keys,
             self.history.manifest,
             (scan.source.cache for scan in self.scans),
             force=f"cache-{kind}" in self.asked.again,
+            offers=self.history.offers,
+            weights={encoder.path.name: encoder.content({})} if encoder.exists else {},
         )
 
     def _cache_step(self, step: StepId, program: str, options: list[Option], state: CacheState) -> Step:
@@ -250,12 +261,14 @@ class _Builder:
             env=self._environment(),
             after=CACHE_STEPS[: CACHE_STEPS.index(step)],
             writes=tuple(state.expected),
-            stale=state.outdated,
+            stale=tuple(path for path in state.outdated if path not in state.taken),
+            taken={path: offer.path for path, offer in state.taken.items()},
+            foreign=state.foreign,
             fresh=not state.missing,
             why=state.why,
         )
 
-    def _train(self, expert: Expert, caches: tuple[CacheState, ...]) -> Step:
+    def _train(self, expert: Expert, learned: Learned) -> Step:
         settings = expert.settings
         output_name = settings.output_name or "-".join(
             part for part in (self.spec.name, "" if expert.name == "single" else expert.name) if part
@@ -273,7 +286,7 @@ class _Builder:
             [*options, *own],
             weights=_identity(expert_weights(self.weights, expert.name), (done, kept.key)),
             dataset=_dataset_key(self.trained),
-            caches=caches,
+            learned=learned.digest,
             revision=self.spec.pin.name,
             preserved=class_of(expert),
             held_out=" ".join(self.held_out.file().splitlines()),
@@ -285,7 +298,7 @@ class _Builder:
             steps=settings.steps,
         )
         argv, env = self._launch(expert, [*options, *own])
-        before = Before(done, kept, writes)
+        before = Before(done, kept, writes, partial(self._say_learned, learned))
         turn = turn_of(step, key, before, self.asked, total=total, extension=self.extension)
         self.passed_over += passed_over(step, kept, turn)
         return Step(
@@ -296,6 +309,7 @@ class _Builder:
             after=CACHE_STEPS,
             writes=writes,
             key=key,
+            learned=learned.records,
             fresh=turn.fresh,
             why=turn.why,
             predicted_steps=total,
@@ -304,6 +318,11 @@ class _Builder:
             anew=turn.anew,
             refusal=turn.refusal,
         )
+
+    def _say_learned(self, learned: Learned, before: str) -> str:
+        """In words, where the run folder still knows what an earlier training learned from."""
+        known = self.history.learned(before)
+        return changes_in_words(known, learned.records) if known else ""
 
     def _musubi_options(self, expert: Expert, output_name: str, output: Path) -> list[Option]:
         settings = expert.settings

@@ -3,7 +3,7 @@
 musubi's `--skip_existing` looks at file names alone (cache_latents.py:306-307 at v0.3.4), latents keep their name
 when the resolution, the picture or the task changes, and its training reads whatever lies in the folder. So each file
 is tied here to what made it; one that does not match is removed before musubi runs, and one that is no longer wanted
-before anything trains on it.
+before anything trains on it. What the run did not make is never removed: it is set aside.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from wan22lora.dataset.latents import latents_of, text_file
+from wan22lora.dataset.problems import listed
 from wan22lora.dataset.scan import Scan
-from wan22lora.files import read_json, write_json
+from wan22lora.errors import Finding
 from wan22lora.musubi.safetensors import Header, NotSafetensors, read_header
+from wan22lora.plan.adoption import Offer, Offers
 from wan22lora.plan.class_captions import FOLDER_PREFIX
-from wan22lora.plan.contents import Contents, Stamp
+from wan22lora.plan.contents import Contents
+from wan22lora.plan.manifest import ENDINGS, CacheKind, Key, Manifest, record_name
 
-CacheKind = Literal["latents", "text"]
-Key = Mapping[str, str]
-ENDINGS: Mapping[CacheKind, str] = {"latents": "_wan.safetensors", "text": "_wan_te.safetensors"}
 REASONS = {
     "content": "replaced",
     "caption": "caption edited",
@@ -35,14 +34,16 @@ REASONS = {
     "musubi": "other revision of musubi",
     "options": "other options",
 }
+NEW, LEFT, FORCED = "not encoded yet", "left by a stopped caching", "asked for"
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What is known of a run's caches: the key of each finished file, and digests of what they came from."""
+class Stale:
+    """Why a file cannot be used as it lies there."""
 
-    files: Mapping[str, Key] = field(default_factory=dict)
-    contents: Mapping[str, Stamp] = field(default_factory=dict)
+    reason: str
+    changes: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    """For every part of its key that changed: what it was and what it is; None where there was or is none."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +55,18 @@ class CacheState:
     expected: Mapping[Path, Key]
     """Every file the step must leave, with what it must have been made from."""
     outdated: tuple[Path, ...]
-    """Files on disk that no longer match, or that nothing wants: to be removed."""
+    """Files of this run on disk that no longer match, or that nothing wants: to be removed."""
     missing: tuple[Path, ...]
     """Expected files that must be encoded."""
     why: str
-
-
-def manifest_path(cache: Path) -> Path:
-    return cache / "manifest.json"
-
-
-def read_manifest(cache: Path) -> Manifest:
-    """The manifest of a run's caches; an unreadable one counts as empty, which only costs encoding again."""
-    data = read_json(manifest_path(cache))
-    try:
-        contents = {path: (int(s[0]), int(s[1]), int(s[2]), str(s[3])) for path, s in data["contents"].items()}
-        return Manifest({name: dict(key) for name, key in data["files"].items()}, contents)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
-        return Manifest()
+    taken: Mapping[Path, Offer] = field(default_factory=dict)
+    """Expected files that lie elsewhere already, and are taken over from there."""
+    foreign: tuple[Path, ...] = ()
+    """Files that musubi would train on or remove and that this run did not make: to be set aside."""
+    stale: Mapping[Path, Stale] = field(default_factory=dict)
+    """For every file of `missing` and `taken`, why."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the encoders by the name of their file."""
 
 
 def latents_keys(scans: Iterable[Scan], contents: Contents, common: Key) -> dict[Path, Key]:
@@ -105,27 +100,48 @@ def cache_state(
     folders: Iterable[Path],
     *,
     force: bool = False,
+    offers: Offers | None = None,
+    weights: Mapping[str, str] | None = None,
 ) -> CacheState:
-    """Compares what must be there with what is there. Reads headers only."""
+    """Compares what must be there with what is there. Reads headers only. What is forced is taken over from nowhere."""
     folders = tuple(_with_class_folders(folders) if kind == "text" else folders)
     on_disk = set(_files(kind, folders))
-    reasons: Counter[str] = Counter()
-    missing: list[Path] = []
+    stale: dict[Path, Stale] = {}
     for path, key in expected.items():
-        reason = "asked for" if force else _reason(path, key, manifest, on_disk)
-        if reason:
-            missing.append(path)
-            reasons[reason] += 1
-    unwanted = on_disk - set(expected)
-    outdated = sorted(unwanted | (on_disk & set(missing)))
+        why = Stale(FORCED) if force else _stale(path, key, manifest, on_disk)
+        if why is not None:
+            stale[path] = why
+    taken: dict[Path, Offer] = {}
+    if offers is not None and not force:
+        taken = {path: offer for path in stale if (offer := _whole(offers.of(path, expected[path]))) is not None}
+    foreign = {path for path in on_disk if (path not in expected or path in stale) and _is_foreign(path, manifest)}
+    foreign -= {path for path in foreign if path in expected and _looks_like_a_cache(path)}
+    unwanted = on_disk - set(expected) - foreign
+    missing = tuple(path for path in stale if path not in taken)
     return CacheState(
         kind,
         folders,
         expected,
-        tuple(outdated),
-        tuple(missing),
-        _why(expected, missing, reasons, len(unwanted)),
+        tuple(sorted(unwanted | (on_disk & set(stale)) - foreign)),
+        missing,
+        _why(expected, stale, missing, taken, len(unwanted)),
+        taken,
+        tuple(sorted(foreign)),
+        stale,
+        weights or {},
     )
+
+
+def foreign_notes(states: Iterable[CacheState]) -> Iterator[Finding]:
+    """A warning for the files of each folder that would be trained on though this run did not make them."""
+    for state in states:
+        by_folder: dict[Path, list[str]] = {}
+        for path in state.foreign:
+            by_folder.setdefault(path.parent, []).append(path.name)
+        for folder, names in by_folder.items():
+            what = "trains on every file of such a name" if state.kind == "latents" else "takes them for captions"
+            message = f"{listed(names)} {'is' if len(names) == 1 else 'are'} not of this run, and musubi {what}"
+            yield Finding(str(folder), message, "moved to previous/ in the run folder before it starts", "warning")
 
 
 def _with_class_folders(folders: Iterable[Path]) -> Iterator[Path]:
@@ -142,118 +158,83 @@ def _files(kind: CacheKind, folders: Iterable[Path]) -> Iterator[Path]:
             yield from (path for path in folder.iterdir() if path.name.endswith(ENDINGS[kind]))
 
 
-def _reason(path: Path, key: Key, manifest: Manifest, on_disk: set[Path]) -> str:
-    """Why the file must be encoded; empty when it is current."""
-    if path not in on_disk:
-        return "not encoded yet"
+def _stale(path: Path, key: Key, manifest: Manifest, on_disk: set[Path]) -> Stale | None:
+    """Why the file must be made; None when it is current."""
     recorded = manifest.files.get(record_name(path))
+    if recorded is not None:
+        changes = {
+            part: (recorded.get(part), key.get(part))
+            for part in {**recorded, **key}
+            if recorded.get(part) != key.get(part)
+        }
+        if changes:
+            part = next(iter(changes))
+            return Stale(REASONS.get(part, f"{part} changed"), changes)
+    if path not in on_disk:
+        return Stale(NEW)
     if recorded is None:
-        return "left by a stopped caching"
-    for part in {**recorded, **key}:
-        if recorded.get(part) != key.get(part):
-            return REASONS.get(part, f"{part} changed")
+        return Stale(LEFT)
     try:
         header = read_header(path)
     except (NotSafetensors, OSError):
-        return "damaged"
-    if "caption" in key and _is_of_another_caption(header, key["caption"]):
-        return "made from another caption"
-    return ""
+        return Stale("damaged")
+    if "caption" in key and is_of_another_caption(header, key["caption"]):
+        return Stale("made from another caption")
+    return None
 
 
-def _is_of_another_caption(header: Header, caption: str) -> bool:
+def _whole(offers: Iterable[Offer]) -> Offer | None:
+    """The first that is there and whole."""
+    for offer in offers:
+        try:
+            header = read_header(offer.path)
+        except (NotSafetensors, OSError):
+            continue
+        if "caption" not in offer.key or not is_of_another_caption(header, offer.key["caption"]):
+            return offer
+    return None
+
+
+def _is_foreign(path: Path, manifest: Manifest) -> bool:
+    name = record_name(path)
+    return name not in manifest.files and name not in manifest.begun
+
+
+def _looks_like_a_cache(path: Path) -> bool:
+    """As musubi writes them (cache_io.py:323, 532 at v0.3.4)."""
+    try:
+        return any(name.startswith(("latents", "varlen_t5")) for name in read_header(path).tensors)
+    except (NotSafetensors, OSError):
+        return False
+
+
+def is_of_another_caption(header: Header, caption: str) -> bool:
     """musubi writes the caption into the file's metadata (cache_io.py:504 at v0.3.4)."""
     return header.metadata.get("caption1", caption).strip() != caption.strip()
 
 
-def _why(expected: Mapping[Path, Key], missing: list[Path], reasons: Counter[str], unwanted: int) -> str:
+def _why(
+    expected: Mapping[Path, Key],
+    stale: Mapping[Path, Stale],
+    missing: tuple[Path, ...],
+    taken: Mapping[Path, Offer],
+    unwanted: int,
+) -> str:
     files = f"{len(expected)} file{'' if len(expected) == 1 else 's'}"
+    parts = []
     if missing:
+        reasons = Counter(stale[path].reason for path in missing)
         text = f"{len(missing)} of {files} to encode: "
-        text += ", ".join(f"{reason} ({count})" if len(reasons) > 1 else reason for reason, count in reasons.items())
-    else:
-        text = f"all {files} are current"
-    return text + (f"; {unwanted} no longer wanted" if unwanted else "")
-
-
-def begin(state: CacheState, cache: Path) -> None:
-    """Before the step starts: forgets and removes every file that it is to encode.
-
-    The record goes first: if everything is killed from here on, what lies in the folder has no record, and so is never
-    taken for what an earlier caching made. Run with the run folder locked.
-    """
-    again = {*state.missing, *state.outdated}
-    names = {record_name(path) for path in again}
-    manifest = read_manifest(cache)
-    if not names.isdisjoint(manifest.files):
-        kept = {name: key for name, key in manifest.files.items() if name not in names}
-        write_json(manifest_path(cache), {"files": kept, "contents": manifest.contents})
-    for path in again:
-        path.unlink(missing_ok=True)
-
-
-def drop_overtaken(state: CacheState, scans: Iterable[Scan], contents: Contents) -> list[Path]:
-    """After the step: removes the files just encoded from something else than was planned, and returns what they show.
-
-    A picture is known by its size and times; a caption by the cache file's own metadata. Class captions are encoded
-    from a file of the plan, so nothing overtakes them.
-    """
-    encoded = set(state.missing)
-    overtaken: list[Path] = []
-    for scan in scans:
-        for item in scan.items:
-            if state.kind == "text":
-                files = [scan.source.cache / text_file(item)]
-            else:
-                files = [scan.source.cache / latents.file for latents in latents_of(item, scan.source)]
-            made = [path for path in files if path in encoded]
-            if made and (
-                _other_caption(made[0], item.caption) if state.kind == "text" else contents.changed(item.path)
-            ):
-                for path in made:
-                    path.unlink(missing_ok=True)
-                overtaken.append(item.path)
-    return overtaken
-
-
-def _other_caption(path: Path, caption: str) -> bool:
-    try:
-        return _is_of_another_caption(read_header(path), caption)
-    except (NotSafetensors, OSError):
-        return False  # left to `settle`
-
-
-def settle(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
-    """After the step ended, well or badly: records what is whole, removes what is not, and returns what was removed.
-
-    Run with the run folder locked. A file is whole when its header and length agree; musubi writes it in one go, so a
-    killed process leaves a short one.
-    """
-    manifest = read_manifest(cache)
-    files = {name: key for name, key in manifest.files.items() if _kind(name) != state.kind}
-    broken: list[Path] = []
-    for path, key in state.expected.items():
-        if not path.exists():
-            continue
-        try:
-            read_header(path)
-        except (NotSafetensors, OSError):
-            path.unlink(missing_ok=True)
-            broken.append(path)
-        else:
-            files[record_name(path)] = dict(key)
-    cache.mkdir(parents=True, exist_ok=True)
-    write_json(manifest_path(cache), {"files": files, "contents": {**manifest.contents, **contents.seen}})
-    return broken
-
-
-def record_name(path: Path) -> str:
-    """What tells a cache file from every other of the run: `0/a_wan_te.safetensors`, or with its class's folder
-    `0/class-1a2b3c4d/a_wan_te.safetensors`.
-    """
-    parts = path.parts
-    return "/".join(parts[-3 if parts[-2].startswith(FOLDER_PREFIX) else -2 :])
-
-
-def _kind(name: str) -> CacheKind:
-    return "text" if name.endswith(ENDINGS["text"]) else "latents"
+        parts.append(
+            text + ", ".join(f"{reason} ({count})" if len(reasons) > 1 else reason for reason, count in reasons.items())
+        )
+    renamed = sum(path.is_relative_to(offer.cache) for path, offer in taken.items())
+    others = Counter(offer.cache.parent.name for path, offer in taken.items() if not path.is_relative_to(offer.cache))
+    if renamed:
+        parts.append(f"{renamed} kept under {'another name' if renamed == 1 else 'other names'}")
+    parts += [f"{count} taken over from the run {name}" for name, count in others.items()]
+    if taken and not missing:
+        parts[0] = f"of {files} {parts[0]}"
+    if not stale:
+        parts.append(f"all {files} are current")
+    return "; ".join([*parts, *([f"{unwanted} no longer wanted"] if unwanted else [])])

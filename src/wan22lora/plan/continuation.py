@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Before:
     kept: Kept
     writes: tuple[Path, ...]
     """The files of its result."""
+    say_learned: Callable[[str], str] = lambda _: ""
+    """What is different since a digest of pictures and captions, in words."""
 
     @property
     def nothing(self) -> bool:
@@ -67,7 +69,7 @@ def turn_of(
 
 
 def _plain(step: str, key: Mapping[str, str], before: Before, asked: Asked) -> Turn:
-    why = why_train(key, before.done, before.writes)
+    why = why_train(key, before.done, before.writes, before.say_learned)
     if asked.extend and before.done and why:
         return _refused(step, {"": "musubi's own program (trainer: plain) cannot continue, so it cannot be extended"})
     state = before.kept.newest
@@ -80,7 +82,7 @@ def _plain(step: str, key: Mapping[str, str], before: Before, asked: Asked) -> T
 def _under_extension(step: str, key: Mapping[str, str], before: Before, asked: Asked, total: int | None) -> Turn:
     state = before.kept.newest
     if before.done:
-        changes = differences(before.done, key)
+        changes = differences(before.done, key, before.say_learned)
         lost = damage(before.writes)
         if state is not None and before.kept.key != before.done:
             state = None  # of another training than the finished one
@@ -93,7 +95,7 @@ def _under_extension(step: str, key: Mapping[str, str], before: Before, asked: A
     elif not before.kept.key:
         return _refused(step, {"": f"its states in {state.path.parent} do not say what they were trained with"})
     else:
-        changes = _of_what_is_learned(differences(before.kept.key, key))
+        changes = _of_what_is_learned(differences(before.kept.key, key, before.say_learned))
         lost = ""
     if changes:
         return _changed(step, changes, state, asked, total)

@@ -51,8 +51,14 @@ class Step:
     """Files that must exist with a valid safetensors header once the step has exited with 0."""
     stale: tuple[Path, ...] = ()
     """Files that musubi would take for current: removed when the step's turn comes, also where the step is fresh."""
+    taken: Mapping[Path, Path] = field(default_factory=dict)
+    """Files that the step need not make, because they lie elsewhere already: each with where that is."""
+    foreign: tuple[Path, ...] = ()
+    """Files that nobody knows in the way of the step: set aside before its turn."""
     key: Mapping[str, str] = field(default_factory=dict)
     """Everything the result depends on, as readable name → value; stored on success and compared next time."""
+    learned: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """The cache files that a training learns from, each with what it was made from; `key` has their digest."""
     fresh: bool = False
     """True when the step need not run."""
     why: str = ""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from wan22lora.musubi.options import Option
 from wan22lora.musubi.safetensors import NotSafetensors, read_header
-from wan22lora.plan.caches import CacheState, record_name
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -35,6 +33,8 @@ OF_FILES_ALONE = frozenset(
     )
 )
 """Parts of a key that decide which files there are, not what is learned: a training may go on under others."""
+LEARNED = "pictures and captions"
+"""The part of a key that is the digest of a training's records (plan/made_from.py)."""
 OF_LENGTH = frozenset({"--max_train_epochs", "--max_train_steps"})
 
 
@@ -43,53 +43,58 @@ def training_key(
     *,
     weights: str,
     dataset: str,
-    caches: Iterable[CacheState],
+    learned: str,
     revision: str,
     preserved: str | None = None,
     held_out: str = "",
 ) -> dict[str, str]:
-    """Everything the LoRA depends on, by names a person can read; the pictures and captions as one digest.
+    """Everything the LoRA depends on, by names a person can read; the pictures and captions as one digest, `learned`.
 
     Which program trains is no part of it: musubi's own and the trainer extension learn the same.
     """
     key = {
         f"--{option.name}": " ".join(option.values) or "on" for option in options if option.name not in WITHOUT_EFFECT
     }
-    made_from = sorted(
-        f"{name} {part} {value}"
-        for state in caches
-        for name, parts in zip(map(record_name, state.expected), state.expected.values(), strict=True)
-        for part, value in parts.items()
-    )
     return {
         **key,
         "weights": weights,
         "dataset settings": dataset,
-        "pictures and captions": hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16],
+        LEARNED: learned,
         "musubi": revision,
         **({"preserved class": preserved} if preserved is not None else {}),
         **({"held out": held_out} if held_out else {}),
     }
 
 
-def why_train(key: Mapping[str, str], done: Mapping[str, str] | None, writes: Iterable[Path]) -> str:
+def why_train(
+    key: Mapping[str, str],
+    done: Mapping[str, str] | None,
+    writes: Iterable[Path],
+    say_learned: Callable[[str], str] = lambda _: "",
+) -> str:
     """The reason to train; empty when the files on disk are what `key` would give."""
     if not done:
         return "not trained yet"
-    changes = list(differences(done, key).values())
+    changes = list(differences(done, key, say_learned).values())
     if changes:
         more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
         return "; ".join(changes[:3]) + more
     return damage(writes)
 
 
-def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """The parts in which two keys differ, each with the difference in words."""
-    return {
-        part: _change(part, before.get(part), now.get(part))
-        for part in {**before, **now}
-        if before.get(part) != now.get(part)
-    }
+def differences(
+    before: Mapping[str, str], now: Mapping[str, str], say_learned: Callable[[str], str] = lambda _: ""
+) -> dict[str, str]:
+    """The parts in which two keys differ, each with the difference in words.
+
+    `say_learned` tells what is different since a digest of pictures and captions, if anybody knows it.
+    """
+
+    def said(part: str) -> str:
+        words = say_learned(before.get(part, "")) if part == LEARNED else ""
+        return f"{part} changed: {words}" if words else _change(part, before.get(part), now.get(part))
+
+    return {part: said(part) for part in {**before, **now} if before.get(part) != now.get(part)}
 
 
 def damage(writes: Iterable[Path]) -> str:
@@ -105,7 +110,7 @@ def damage(writes: Iterable[Path]) -> str:
 
 
 def _change(part: str, before: str | None, now: str | None) -> str:
-    if part in ("pictures and captions", "dataset settings"):
+    if part in (LEARNED, "dataset settings"):
         return f"{part} changed"
     if before is None:
         return f"{part} {now} is new"

@@ -12,6 +12,7 @@ from wan22lora.models.catalogue import files_of
 from wan22lora.models.places import place
 from wan22lora.models.recognise import what_it_is
 from wan22lora.musubi.weights import WeightsFacts, guess_from_name, inspect_weights
+from wan22lora.plan.contents import fingerprint
 from wan22lora.spec.resolved import Expert, Spec
 from wan22lora.spec.tasks import ExpertName, Task
 
@@ -33,8 +34,16 @@ class Weights:
 
     @property
     def identity(self) -> str:
-        """What a cache or a training depends on: name and size, so that moving a file changes nothing."""
+        """What a training depends on: name and size, so that moving a file changes nothing."""
         return f"{self.path.name} ({self.path.stat().st_size:,} bytes)" if self.exists else self.path.name
+
+    def content(self, known: Mapping[str, str]) -> str:
+        """What a cache depends on. Of a file that is not here, what is `known` of the one of its name, so that deleting
+        it changes nothing."""
+        try:
+            return fingerprint(self.path)
+        except OSError:
+            return known.get(self.path.name, self.path.name)
 
 
 def weights_of(spec: Spec, machine: Machine) -> dict[str, Weights]:

@@ -8,20 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from wan22lora.dataset.problems import listed
-from wan22lora.errors import Finding, MachineError
+from wan22lora.errors import Finding, MachineError, RunFolderError
+from wan22lora.machine.known_runs import known_runs, note_run
 from wan22lora.machine.settings import Machine
 from wan22lora.models.arriving import is_arriving
 from wan22lora.musubi.diagnoses import diagnose
 from wan22lora.musubi.log_lines import parse
+from wan22lora.plan.adoption import Offers, caches_beside, manifests_of
 from wan22lora.plan.at_once import trainings_at_once
 from wan22lora.plan.build import History, Prepared
-from wan22lora.plan.caches import begin, drop_overtaken, read_manifest, settle
 from wan22lora.plan.continuation import raise_refusals
 from wan22lora.plan.lacking import arriving, lacking
+from wan22lora.plan.manifest import Manifest, read_manifest
 from wan22lora.plan.model import Step, StepId
 from wan22lora.plan.sources import cache_folder_of
 from wan22lora.plan.states import read_states, states_of
 from wan22lora.run.attempt import CACHING
+from wan22lora.run.caching import begin, drop_overtaken, settle
 from wan22lora.run.display import Display
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.runner import Outcome, Renew, execute
@@ -31,12 +34,20 @@ POLL_SECONDS = 2.0
 TRAININGS = ("train-high", "train-low", "train")
 
 
-def read_history(folder: Path) -> History:
-    """What earlier runs left in a run folder; nothing for a new one."""
+def read_history(folder: Path, machine: Machine | None = None, *, rehearsal: bool = False) -> History:
+    """What earlier runs left in a run folder, nothing for a new one; and which caches there are elsewhere: of runs in
+    the same place, and of those that the machine knows."""
     run_folder = RunFolder(folder)
     states = {step: read_states(states_of(folder, step)) for step in TRAININGS}
     keys = {step: key for step in TRAININGS if (key := run_folder.key(step) or states[step].finished)}
-    return History(keys, states, read_manifest(cache_folder_of(folder)), run_folder.at_most())
+    cache = cache_folder_of(folder)
+    noted = machine.known_runs if machine is not None else None
+
+    def all_manifests() -> Iterator[tuple[Path, Manifest]]:
+        known = known_runs(noted) if noted is not None else ()
+        return manifests_of([cache, *caches_beside(folder, known, rehearsal=rehearsal)])
+
+    return History(keys, states, read_manifest(cache), run_folder.at_most(), Offers(all_manifests), run_folder.learned)
 
 
 def carry_out_as_weights_arrive(
@@ -128,9 +139,16 @@ def carry_out(
 
     cache = cache_folder_of(plan.folder)
     overtaken: list[Path] = []
+    if machine.known_runs is not None and not plan.rehearsal:
+        note_run(machine.known_runs, plan.folder)
 
     def begin_caches(step: Step) -> None:
-        begin(prepared.caches[step.id], cache)
+        lost = begin(prepared.caches[step.id], cache)
+        if lost and step.fresh:  # otherwise musubi makes them
+            raise RunFolderError(
+                f"{listed([path.name for path in lost])} could not be taken over: another run changed its caches",
+                fix=again,
+            )
 
     def settle_caches(step: Step) -> None:
         overtaken[:] = drop_overtaken(prepared.caches[step.id], prepared.scans, prepared.contents)

@@ -6,6 +6,7 @@ logs/             001-cache-latents.log, …: everything a program printed, byte
 steps/            <step id>.json: what the finished result of a step depends on
 states/           <step id>/: what a training goes on from, and key.json, which says what it was trained with
 output/           what the trainings write
+learned/          <digest>.json: the cache files that a training learned from, and what they were made from
 previous/         <UTC time>-<step id>/: outputs and states of earlier trainings
 memory.json       memory settings above which the GPU's memory ran out
 .lock, holder.json
@@ -28,9 +29,11 @@ from wan22lora import __version__
 from wan22lora.errors import MachineError, RunFolderError
 from wan22lora.files import read_json, write_json, write_text, written
 from wan22lora.plan.choice import GpuMemory
+from wan22lora.plan.made_from import learned_file
 from wan22lora.plan.model import PlannedFile
 from wan22lora.plan.states import FINISHED_FILES, FOLDER, KEY_FILE, finished_file
 from wan22lora.plan.trainer_options import LEDGER_FILE
+from wan22lora.plan.training import LEARNED
 
 
 class RunFolder:
@@ -157,6 +160,23 @@ class RunFolder:
     def store_at_most(self, memory: GpuMemory, *, because: str) -> None:
         """Remember them for the next start, with the reason for a person who wonders."""
         write_json(self.memory, {**memory.as_json(), "because": because})
+
+    def learned(self, digest: str) -> dict[str, dict[str, str]]:
+        """What a training with this digest learned from; nothing where that was not written down or is damaged."""
+        stored = read_json(learned_file(self.path, digest)) if digest else {}
+        return stored if all(isinstance(key, dict) for key in stored.values()) else {}
+
+    def store_learned(self, digest: str, records: Mapping[str, Mapping[str, str]]) -> None:
+        """Write down what the training that is about to start learns from, and forget what none here did."""
+        file = learned_file(self.path, digest)
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            write_json(file, {name: dict(key) for name, key in records.items()})
+        keys = (*self.steps.glob("*.json"), *self.states.glob("*/*.json"))
+        known = {digest, *(read_json(key).get(LEARNED) for key in keys)}
+        for other in file.parent.glob("*.json"):
+            if other.stem not in known:
+                other.unlink()
 
     def new_log(self, step_id: str) -> Path:
         """Create the empty log file of an attempt, under a number that no log has had."""

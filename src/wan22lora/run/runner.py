@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wan22lora import __version__
+from wan22lora.dataset.problems import listed
 from wan22lora.errors import Failure, Interrupted
 from wan22lora.files import written
 from wan22lora.musubi import log_lines
 from wan22lora.plan.model import Plan, Step, StepId
+from wan22lora.plan.training import LEARNED
 from wan22lora.run import failures
 from wan22lora.run.attempt import CACHING, Attempt, Stage, Verify
 from wan22lora.run.display import Display, Sturdy
@@ -133,6 +135,10 @@ class _Run:
     def prepare(self, step: Step) -> None:
         """What comes before a step whether it runs or is fresh."""
         with written(self.stage.folder.path):
+            shelf = self.stage.folder.set_aside(step.foreign, step.id)
+            if shelf is not None:
+                text = f"{listed([path.name for path in step.foreign])}, not of this run, moved to {shelf}"
+                self.stage.emit("note", id=step.id, text=text)
             if step.id in CACHING and self.hooks.begin is not None:
                 self.hooks.begin(step)
             for path in step.stale:  # of a fresh step too: trainings read every cache file that lies there
@@ -146,6 +152,8 @@ class _Run:
             self.leave_behind(step)
             if step.states is not None:
                 self.stage.folder.store_states_key(step.id, step.key)
+            if LEARNED in step.key:
+                self.stage.folder.store_learned(step.key[LEARNED], step.learned)
             log = self.stage.folder.new_log(step.id)
         ahead = read_ahead_during(step, later)
         return Attempt(self.stage, step, log, self.hooks.parse, self.hooks.grace_seconds, ahead)

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan22lora.musubi.safetensors import write
-from wan22lora.plan.caches import CacheState, Manifest, begin, cache_state, manifest_path, read_manifest, settle
+from wan22lora.plan.caches import CacheState, cache_state
 from wan22lora.plan.contents import Contents
+from wan22lora.plan.manifest import Manifest, manifest_path, read_manifest
+from wan22lora.run.caching import begin, settle
 
 KEY = {"content": "abc", "bucket": "960×960", "vae": "vae.safetensors"}
 

@@ -16,9 +16,10 @@ from wan22lora.dataset.scan import Scan
 from wan22lora.dataset.source import Item, Source
 from wan22lora.musubi.safetensors import write
 from wan22lora.plan.build import Prepared
-from wan22lora.plan.caches import begin, drop_overtaken, read_manifest, settle
 from wan22lora.plan.class_captions import captions_file, class_folder
 from wan22lora.plan.contents import Contents
+from wan22lora.plan.manifest import read_manifest
+from wan22lora.run.caching import begin, drop_overtaken, settle
 
 if sys.version_info >= (3, 11):
     import tomllib

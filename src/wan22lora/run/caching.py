@@ -1,0 +1,156 @@
+"""What a run does to its cache files before and after musubi encodes. Always with the run folder locked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from wan22lora.dataset.latents import latents_of, text_file
+from wan22lora.dataset.scan import Scan
+from wan22lora.musubi.safetensors import NotSafetensors, read_header
+from wan22lora.plan.adoption import Offer
+from wan22lora.plan.caches import CacheState, is_of_another_caption
+from wan22lora.plan.contents import Contents
+from wan22lora.plan.manifest import kind_of, read_manifest, record_name, write_manifest
+
+ARRIVING = ".arriving-"
+"""Begins the names of files that are being taken over, which musubi does not see."""
+
+
+def begin(state: CacheState, cache: Path) -> list[Path]:
+    """Before the step starts: removes every file that it is to encode and takes over what lies elsewhere. What is
+    foreign must have been set aside.
+
+    Returns what could not be taken over. The records go first: if everything is killed from here on, what lies in the
+    folder has no record, and so is never taken for what an earlier caching made.
+    """
+    _sweep(state.folders)
+    arrived = _linked(state.taken)
+    again = {*state.missing, *state.taken, *state.outdated} - {*state.foreign}
+    names = {record_name(path) for path in again}
+    made = {record_name(path) for path in (*state.missing, *state.taken)}
+    manifest = read_manifest(cache)
+    if made - manifest.begun or not names.isdisjoint(manifest.files):
+        kept = {name: key for name, key in manifest.files.items() if name not in names}
+        manifest = replace(manifest, files=kept, begun=manifest.begun | made)
+        write_manifest(cache, manifest)
+    for path in again:
+        path.unlink(missing_ok=True)
+    for path, temporary in arrived.items():
+        temporary.replace(path)
+    if arrived:
+        files = {**manifest.files, **{record_name(path): dict(state.expected[path]) for path in arrived}}
+        weights = {**manifest.weights, **state.weights}
+        begun = manifest.begun - {record_name(path) for path in arrived}
+        write_manifest(cache, replace(manifest, files=files, weights=weights, begun=begun))
+    return [path for path in state.taken if path not in arrived]
+
+
+def _sweep(folders: Iterable[Path]) -> None:
+    """What a killed taking over left."""
+    for folder in folders:
+        for path in folder.glob(f"{ARRIVING}*"):
+            path.unlink(missing_ok=True)
+
+
+def _linked(taken: Mapping[Path, Offer]) -> dict[Path, Path]:
+    """Where each file taken over lies now, under another name beside its own.
+
+    Another run may be at work on the file meanwhile. It forgets the record before it touches the file, so what is still
+    recorded afterwards was what it was recorded as.
+    """
+    arrived: dict[Path, Path] = {}
+    for number, (path, offer) in enumerate(taken.items()):
+        temporary = path.with_name(f"{ARRIVING}{number}")
+        with suppress(FileNotFoundError):
+            _link_or_copy(offer.path, temporary)
+            arrived[path] = temporary
+    manifests = {cache: read_manifest(cache) for cache in {taken[path].cache for path in arrived}}
+    for path, temporary in list(arrived.items()):
+        offer = taken[path]
+        if manifests[offer.cache].files.get(offer.name) != offer.key or not _is_whole(temporary):
+            temporary.unlink()
+            del arrived[path]
+    return arrived
+
+
+def _link_or_copy(source: Path, path: Path) -> None:
+    """A second name for the same bytes, or, where the file system has none to give, a copy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, path)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_header(path)
+    except (NotSafetensors, OSError):
+        return False
+    return True
+
+
+def drop_overtaken(state: CacheState, scans: Iterable[Scan], contents: Contents) -> list[Path]:
+    """After the step: removes the files just encoded from something else than was planned, and returns what they show.
+
+    A picture is known by its size and times; a caption by the cache file's own metadata. Class captions are encoded
+    from a file of the plan, so nothing overtakes them.
+    """
+    encoded = set(state.missing)
+    overtaken: list[Path] = []
+    for scan in scans:
+        for item in scan.items:
+            if state.kind == "text":
+                files = [scan.source.cache / text_file(item)]
+            else:
+                files = [scan.source.cache / latents.file for latents in latents_of(item, scan.source)]
+            made = [path for path in files if path in encoded]
+            if made and (
+                _other_caption(made[0], item.caption) if state.kind == "text" else contents.changed(item.path)
+            ):
+                for path in made:
+                    path.unlink(missing_ok=True)
+                overtaken.append(item.path)
+    return overtaken
+
+
+def _other_caption(path: Path, caption: str) -> bool:
+    try:
+        return is_of_another_caption(read_header(path), caption)
+    except (NotSafetensors, OSError):
+        return False  # left to `settle`
+
+
+def settle(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
+    """After the step ended, well or badly: records what is whole, removes what is not, and returns what was removed.
+
+    A file is whole when its header and length agree; musubi writes it in one go, so a killed process leaves a short
+    one.
+    """
+    manifest = read_manifest(cache)
+    files = {name: key for name, key in manifest.files.items() if kind_of(name) != state.kind}
+    broken: list[Path] = []
+    for path, key in state.expected.items():
+        if not path.exists():
+            continue
+        if _is_whole(path):
+            files[record_name(path)] = dict(key)
+        else:
+            path.unlink(missing_ok=True)
+            broken.append(path)
+    settled = replace(
+        manifest,
+        files=files,
+        contents={**manifest.contents, **contents.seen},
+        weights={**manifest.weights, **state.weights},
+        begun=frozenset(name for name in manifest.begun if kind_of(name) != state.kind),
+    )
+    write_manifest(cache, settled)
+    return broken
