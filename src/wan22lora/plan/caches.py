@@ -221,20 +221,20 @@ def _why(
     unwanted: int,
 ) -> str:
     files = f"{len(expected)} file{'' if len(expected) == 1 else 's'}"
-    parts = []
-    if missing:
-        reasons = Counter(stale[path].reason for path in missing)
-        text = f"{len(missing)} of {files} to encode: "
-        parts.append(
-            text + ", ".join(f"{reason} ({count})" if len(reasons) > 1 else reason for reason, count in reasons.items())
-        )
-    renamed = sum(path.is_relative_to(offer.cache) for path, offer in taken.items())
+    reasons = Counter(stale[path].reason for path in missing)
     others = Counter(offer.cache.parent.name for path, offer in taken.items() if not path.is_relative_to(offer.cache))
-    if renamed:
-        parts.append(f"{renamed} kept under {'another name' if renamed == 1 else 'other names'}")
-    parts += [f"{count} taken over from the run {name}" for name, count in others.items()]
-    if taken and not missing:
-        parts[0] = f"of {files} {parts[0]}"
+    renamed = len(taken) - others.total()
+    counted = [
+        (
+            len(missing),
+            "to encode: " + ", ".join(f"{why} ({n})" if len(reasons) > 1 else why for why, n in reasons.items()),
+        ),
+        (renamed, "kept under another name"),
+        *((count, f"taken over from the run {name}") for name, count in others.items()),
+    ]
+    parts = [f"{count} {what}" for count, what in counted if count]
+    if parts:
+        parts[0] = parts[0].replace(" ", f" of {files} ", 1)
     if not stale:
         parts.append(f"all {files} are current")
     return "; ".join([*parts, *([f"{unwanted} no longer wanted"] if unwanted else [])])

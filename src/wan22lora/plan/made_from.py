@@ -59,21 +59,21 @@ def changes_in_words(before: Records, now: Records) -> str:
     )
 
 
+def item_of(file: str) -> str:
+    """The stem of the picture or clip that a cache file of this name belongs to."""
+    return file.removesuffix(_TEXT) if kind_of(file) == "text" else _SIZE.sub("", file)
+
+
 def _by_item(records: Records) -> dict[str, dict[str, Key]]:
     """The files of each picture or clip, named `0/stem`."""
     items: dict[str, dict[str, Key]] = {}
     for name, key in records.items():
         dataset, *folder, file = name.split("/")
+        role = file
         if kind_of(file) == "text":
-            stem, role = file.removesuffix(_TEXT), "class caption" if folder and _is_class(folder[0]) else "caption"
-        else:
-            stem, role = _SIZE.sub("", file), file
-        items.setdefault(f"{dataset}/{stem}", {})[role] = key
+            role = "class caption" if folder and folder[0].startswith(FOLDER_PREFIX) else "caption"
+        items.setdefault(f"{dataset}/{item_of(file)}", {})[role] = key
     return items
-
-
-def _is_class(folder: str) -> bool:
-    return folder.startswith(FOLDER_PREFIX)
 
 
 def _words(old: Mapping[str, Key], new: Mapping[str, Key]) -> Iterable[str]:

@@ -3,7 +3,7 @@
 Reads a list of groups from standard input as JSON. Each group has the `config` of a dataset.toml and `media`: true
 where pictures and clips are to be read, as for caching; the cache files are then written, without content, under the
 names that musubi gives them. Answers with one object per group: per dataset the cache files with their buckets, and
-what musubi logs when it sorts the cache for training.
+what musubi logs when it sorts the cache for training, and the files that it would train on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,21 @@ def answer(group: dict[str, Any]) -> dict[str, Any]:
         datasets = config_utils.generate_dataset_group_by_blueprint(blueprint, training=True)
     finally:
         logging.getLogger().removeHandler(log)
-    return {"cached": cached, "log": log.lines, "batches": len(datasets), "items": datasets.num_train_items}
+    return {
+        "cached": cached,
+        "log": log.lines,
+        "batches": len(datasets),
+        "items": datasets.num_train_items,
+        "trained": sorted({path for dataset in datasets.datasets for path in trained_on(dataset)}),
+    }
+
+
+def trained_on(dataset: Any) -> Iterator[str]:
+    """The cache files that a training would read."""
+    for bucket in dataset.batch_manager.buckets.values():
+        for item in bucket:
+            yield item.latent_cache_path
+            yield item.text_encoder_output_cache_path
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def runs(tmp_path: Path) -> Callable[[str], Run]:
 def test_another_run_over_the_same_pictures_encodes_nothing(runs: Callable[[str], Run]) -> None:
     first, second = runs("first"), runs("second")
     assert first.encode({"a": "one", "b": "two"}) == {"a", "b"}
-    assert second.plan({"a": "one", "b": "two"}).why == "of 2 files 2 taken over from the run first"
+    assert second.plan({"a": "one", "b": "two"}).why == "2 of 2 files taken over from the run first"
     assert second.encode({"a": "one", "b": "two"}) == set()
     assert second.held() == first.held() == {"a": "one", "b": "two"}
     assert second.file("a").stat().st_ino == first.file("a").stat().st_ino
