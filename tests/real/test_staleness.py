@@ -255,6 +255,7 @@ ROWS = [
         {name.replace(CLASS, class_folder("a house")) for name in CLASS_TEXTS},
         CLASS_TEXTS,
     ),
+    row("the trigger", lambda here: here.edit("trigger: paperworld", "trigger: paper"), CLASS_TEXTS),
     row("no preservation", lambda here: here.edit("{preservation: {class: origami}}", "{}"), gone=CLASS_TEXTS),
     row("the task: with the first frame", image_to_video, LATENTS),
     row(
