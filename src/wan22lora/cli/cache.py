@@ -75,7 +75,6 @@ def cache(
 
 
 def _files(run_file: Path, musubi: Path | None, *, rehearse: bool) -> tuple[Path, Sequence[CacheFile]]:
-    from wan22lora.machine.nvidia import gpu_memory_gib
     from wan22lora.machine.settings import read_machine
     from wan22lora.plan.build import prepare
     from wan22lora.plan.inventory import inventory
@@ -86,7 +85,7 @@ def _files(run_file: Path, musubi: Path | None, *, rehearse: bool) -> tuple[Path
     machine = read_machine(musubi)
     spec = load_spec(
         run_file,
-        gpu_memory_gib=lambda: None if rehearse else gpu_memory_gib(machine.gpu),
+        gpu_free_gib=lambda: None,  # no cache depends on it
         folder_suffix="-rehearsal" if rehearse else "",
     )
     history = read_history(spec.folder, machine, rehearsal=rehearse)
