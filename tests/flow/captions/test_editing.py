@@ -14,14 +14,14 @@ from ..conftest import Place
 from ..test_dry_run import tree
 
 KILLED_WHILE_WRITING = """
-import os, sys
-real, left = os.replace, [int(sys.argv.pop(1))]
-def replace(*names):
+import os, pathlib, sys
+real, left = pathlib.Path.replace, [int(sys.argv.pop(1))]
+def replace(self, target):
     left[0] -= 1
     if left[0] < 0:
         os.kill(os.getpid(), 9)
-    real(*names)
-os.replace = replace
+    return real(self, target)
+pathlib.Path.replace = replace
 from wan22lora.__main__ import main
 main()
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -104,16 +103,16 @@ class Killed(BaseException):
 @contextmanager
 def killed_after(count: int) -> Iterator[None]:
     """Ends the process when it has renamed so many files into place, records of changes included."""
-    real, left = os.replace, [count]
+    real, left = Path.replace, [count]
 
-    def replace(*names: str | os.PathLike[str]) -> None:
+    def replace(self: Path, target: Path) -> Path:
         left[0] -= 1
         if left[0] < 0:
             raise Killed
-        real(*names)
+        return real(self, target)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "replace", replace)
+        patch.setattr(Path, "replace", replace)
         with suppress(Killed):
             yield
             pytest.fail("nothing was killed")
