@@ -6,6 +6,7 @@ import json
 import random
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from wan22lora.dataset.latents import latents_of, text_file
-from wan22lora.dataset.predict import batches_per_epoch, bucket_loads
+from wan22lora.dataset.predict import batches_per_epoch, bucket_loads, epochs_of, total_steps
 from wan22lora.dataset.scan import Scan, scan
 from wan22lora.dataset.source import Item, Source
 
@@ -24,6 +25,7 @@ PROBE = Path(__file__).parent / "prediction" / "ask_musubi.py"
 EMPTY = b"\x02\x00\x00\x00\x00\x00\x00\x00{}"
 SIZED_GROUPS = 220
 MEDIA_GROUPS = 12
+CASES = 1_000
 
 Ask = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
@@ -236,6 +238,77 @@ def test_cache_files_of_real_pictures_and_clips_are_those_that_musubi_writes(ask
     kinds = {found.source.kind for group in scans for found in group}
     assert kinds == {"images", "videos"}
     print(f"{files} cache files of {sum(len(group) for group in groups)} datasets agree")
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """Small pictures and clips of many sizes, lengths, rates and containers, to be listed in any number of datasets."""
+    chance, place = random.Random(7), tmp_path_factory.mktemp("media")
+    pictures = [place / f"p_{number}.png" for number in range(80)]
+    for path in pictures:
+        make_picture(chance, path)
+    containers = [(".mp4", "libx264"), (".mkv", "libx264"), (".avi", "mpeg4")]
+    clips = [(place / f"v_{number}{suffix}", codec) for number, (suffix, codec) in enumerate(containers * 20)]
+    for path, codec in clips:
+        make_clip(chance, path, codec)
+    return {"images": pictures, "videos": [path for path, _ in clips]}
+
+
+def listed_source(chance: random.Random, place: Path, media: dict[str, list[Path]]) -> Source:
+    """A dataset of any settings over some of the pictures or clips."""
+    source = any_source(chance, place, (32, 128))
+    paths = chance.sample(media[source.kind], chance.randint(1, 9 if source.kind == "images" else 3))
+    key = "image_path" if source.kind == "images" else "video_path"
+    file = place / "list.jsonl"
+    lines = [json.dumps({key: str(path), "caption": path.stem}) for path in paths]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return Source(**(vars(source) | {"directory": None, "jsonl": file}))
+
+
+def any_length(chance: random.Random) -> dict[str, Any]:
+    """Of a training: so many epochs, or steps where there are none."""
+    return {
+        "epochs": chance.choice([None, chance.randint(1, 120)]),
+        "steps": chance.randint(1, 5_000),
+        "accumulation": chance.choice([1, 1, 2, 3, 4, 8]),
+    }
+
+
+def test_a_thousand_random_runs_have_the_frames_buckets_and_steps_that_musubi_makes_of_them(
+    media: dict[str, list[Path]],
+    musubi_checkout: Path,
+    musubi_python: Path,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(1000)
+    cases = [
+        [listed_source(chance, tmp_path / f"{case}-{number}", media) for number in range(chance.randint(1, 2))]
+        for case in range(CASES)
+    ]
+    lengths = [[any_length(chance) for _ in range(2)] for _ in cases]
+    groups = [group_of(case, media=True) | {"lengths": wanted} for case, wanted in zip(cases, lengths, strict=True)]
+    answers = put(groups, musubi_checkout, musubi_python, environment)
+    assert len(answers) == CASES
+    windows: Counter[str] = Counter()
+    for case, wanted, answer in zip(cases, lengths, answers, strict=True):
+        scans = [scan(source) for source in case]
+        for cached, found in zip(answer["cached"], scans, strict=True):
+            parts = 2 if found.source.kind == "images" else 3
+            made = {file: tuple(bucket[:parts]) for file, bucket in cached["latents"].items()}
+            assert made == {
+                latents.file: latents.bucket for item in found.items for latents in latents_of(item, found.source)
+            }
+            windows[found.source.kind if found.source.kind == "images" else found.source.frame_extraction] += len(made)
+        agree(answer, scans)
+        batches = batches_per_epoch(scans)
+        if not batches:
+            continue  # nothing to train on, at which musubi stops before it counts
+        for each, (steps, epochs) in zip(wanted, answer["lengths"], strict=True):
+            assert total_steps(batches, **each) == steps
+            assert epochs_of(batches, steps, each["accumulation"]) == epochs
+    assert min(windows[kind] for kind in ("images", "head", "chunk", "slide", "uniform", "full")) > 50, windows
+    print(f"{CASES} runs agree: {dict(windows)} cache files")
 
 
 def test_pictures_without_a_caption_do_not_train_at_the_default_pin(
