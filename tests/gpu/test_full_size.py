@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -94,7 +93,7 @@ def test_a_pair_is_trained_at_full_size(tmp_path: Path, full_models: FullModels)
     sizes = [*[(960, 960)] * 3, *[(832, 1104)] * 2, (1104, 832)]
     run = write_run(tmp_path, full_models, "auto", sizes)
     said, _ = wan22lora(tmp_path, full_models, "train", "run.yaml", "--dry-run")
-    assert re.search(r"hardware \d+gb", said)
+    assert "hardware auto" in said
     wan22lora(tmp_path, full_models, "train", "run.yaml")
     print_seconds(run)
     assert_lora(run / "output" / "full-high.safetensors", 12, "875,1000")
@@ -106,8 +105,8 @@ def test_a_pair_is_trained_at_full_size(tmp_path: Path, full_models: FullModels)
     assert seconds < 2
 
 
-def test_the_settings_of_a_24_gb_card_train_too(tmp_path: Path, full_models: FullModels) -> None:
-    run = write_run(tmp_path, full_models, "24gb", [(960, 960)] * 3)
+def test_the_settings_of_a_16_gb_card_train_too(tmp_path: Path, full_models: FullModels) -> None:
+    run = write_run(tmp_path, full_models, "16gb", [(960, 960)] * 3)
     wan22lora(tmp_path, full_models, "train", "run.yaml", "--only", "high")
     print_seconds(run)
     assert "--blocks_to_swap" in ledger(run, "step-started")[-1]["argv"]
@@ -124,10 +123,9 @@ def test_speed_fast_on_a_24_gb_card_fits_and_has_the_losses_of_reference(
         place.mkdir()
         run = write_run(place, full_models, "24gb", [(960, 960)] * 10)
         text = (place / "run.yaml").read_text(encoding="utf-8")
-        text = text.replace("train: {", f"speed: {speed}\ntrain: {{blocks_to_swap: 0, ")
-        (place / "run.yaml").write_text(text, encoding="utf-8")
+        (place / "run.yaml").write_text(f"{text}speed: {speed}\n", encoding="utf-8")
         said, _ = wan22lora(place, full_models, "train", "run.yaml", "--only", "high")
-        assert ("speed: fast keeps" in said) == (speed == "fast")
+        assert f"train-high and train-low: speed: {speed}, " in said
         steps = ledger(run, "train-step")
         losses[speed] = [event["loss"] for event in steps]
         paces[speed] = sorted(event["seconds"] for event in steps[8:])[len(steps[8:]) // 2]

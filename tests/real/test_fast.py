@@ -86,12 +86,12 @@ def test_a_whole_training_learns_the_same(trainings: Trainings, options: str) ->
     assert "speed: fast; not compiled" in fast.log
 
 
-def test_dropout_is_trained_by_musubis_modules_and_a_warning_says_so(trainings: Trainings) -> None:
-    by_musubi, fast = (trainings.train(f"--network_dropout 0.1 {speed}") for speed in ("", "--speed fast"))
-    assert fast.losses == by_musubi.losses
-    assert [event["text"] for event in fast.told("warning")] == [
-        "speed: fast does not know dropout in the LoRA; musubi's own modules train"
-    ]
+def test_what_it_does_not_know_ends_the_trainer_before_the_first_step(trainings: Trainings) -> None:
+    fast = trainings.train("--network_dropout 0.1 --speed fast")
+    assert fast.exit_code == 1
+    (failed,) = fast.told("training-failed")
+    assert (failed["reason"], failed["text"]) == ("not-fast", "speed: fast does not know dropout in the LoRA")
+    assert fast.losses == {}
 
 
 def test_a_run_that_asks_for_it_learns_the_same(

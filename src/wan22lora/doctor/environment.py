@@ -12,7 +12,7 @@ from typing import Any, Literal
 from wan22lora.doctor import inside
 from wan22lora.errors import MachineError
 from wan22lora.machine.settings import Machine
-from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN, Programs
+from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN, TRAINER, Programs, kept_kernels
 from wan22lora.run.ask import Answer, ask
 
 ASK_SECONDS = 240.0
@@ -46,6 +46,14 @@ class Torch:
 
 
 @dataclass(frozen=True)
+class Compiling:
+    """Whether the trainer can compile for the GPU: what it lacks, and what to type; empty where it lacks nothing."""
+
+    lack: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True)
 class Environment:
     """The answers."""
 
@@ -59,6 +67,8 @@ class Environment:
     """Why others cannot."""
     distributions: Mapping[str, str] = field(default_factory=dict)
     torch: Torch | None = None
+    compiling: Compiling | None = None
+    """None where it was not tried, since torch sees no GPU."""
     stuck_at: str = ""
     """What it was importing when it crashed or the time was over."""
 
@@ -71,10 +81,13 @@ def ask_environment(machine: Machine, wanted: Sequence[str] = (), *, timeout: fl
         "modules": list(dict.fromkeys((*MODULES, *wanted))),
         "programs": [f"musubi_tuner.{program}" for program in (CACHE_LATENTS, CACHE_TEXT, TRAIN)],
         "distributions": list(DISTRIBUTIONS),
+        "compiling": str(TRAINER / "fast" / "ability.py"),
     }
     argv = [str(machine.python), "-c", Path(inside.__file__).read_text(encoding="utf-8"), json.dumps(question)]
     here = machine.musubi if machine.musubi.is_dir() else machine.python.parent
     variables = {**os.environ, **Programs(machine.musubi, machine.python).environment(machine.gpu, machine.hub)}
+    if machine.kernels is not None:
+        variables.update(kept_kernels(machine.kernels, os.environ))
     try:
         answer = ask(argv, cwd=here, env={**variables, "PYTHONDONTWRITEBYTECODE": "1"}, timeout=timeout)
     except MachineError as error:
@@ -110,6 +123,7 @@ def understood(answer: Answer) -> Environment:
         errors=errors,
         distributions=told.get("distributions", {}),
         torch=_torch(told["torch"]) if "torch" in told else None,
+        compiling=Compiling(told["compiling"]["text"], told["compiling"]["fix"]) if "compiling" in told else None,
         stuck_at=stuck_at,
     )
 

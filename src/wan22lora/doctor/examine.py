@@ -27,7 +27,7 @@ GROUPS: tuple[tuple[str, tuple[Question, ...]], ...] = (
     ),
     ("GPU", (gpu.driver, gpu.gpu, gpu.gpu_memory)),
     ("Memory and disk", (room.ram, room.shared_memory, disk.disk)),
-    ("musubi-tuner", (musubi.checkout, packages.python, packages.packages, torch_build.torch)),
+    ("musubi-tuner", (musubi.checkout, packages.python, packages.packages, torch_build.torch, torch_build.compiling)),
     ("Weights", (weights.weights, weights.tokenizer)),
 )
 

@@ -22,7 +22,7 @@ from wan22lora.errors import Failure, Finding
 from wan22lora.machine.nvidia import Nvidia, free_gib, read_nvidia
 from wan22lora.machine.ram import Ram, in_container, read_ram
 from wan22lora.machine.settings import Machine, data_folder, python_of, read_machine, settings_path
-from wan22lora.machine.space import Space, space_at
+from wan22lora.machine.space import Space, size_of, space_at
 from wan22lora.musubi.pins import DEFAULT, Pin
 from wan22lora.setup.survey import MARKER
 
@@ -60,6 +60,8 @@ class Facts:
     """Modules that the run asks for, and the settings that do."""
     tokenizer: Tokenizer | None = None
     stored: tuple[Stored, ...] = ()
+    kernels: int = 0
+    """Bytes of compiled kernels that are kept."""
     run: Run | None = None
     """None when doctor was called without one."""
     bugs: tuple[Check, ...] = ()
@@ -114,6 +116,7 @@ def gather(
         wanted=wanted,
         tokenizer=asking.of("tokenizer", lambda: find_tokenizer(machine.models, os.environ), None),
         stored=asking.of("weights", lambda: stored_files(machine.models, run), ()),
+        kernels=asking.of("kernels", lambda: size_of(machine.kernels) if machine.kernels else 0, 0),
         run=run,
         bugs=tuple(asking.bugs),
     )

@@ -1,8 +1,9 @@
 """Runs under musubi's Python, whatever that is, and tells what it is and can import; standard library only.
 
-Its argument is a JSON object {"modules": [...], "programs": [...], "distributions": [...]}; `programs` are modules
-that can be imported only where torch sees a GPU. Answers are lines of JSON, written as they are known, so that a
-module that crashes or hangs takes no earlier answer with it. What the modules print goes to the error stream.
+Its argument is a JSON object {"modules": […], "programs": […], "distributions": […], "compiling": "…"}. `programs` are
+modules that can be imported only where torch sees a GPU, `compiling` is the trainer's file that tries to compile there.
+Answers are lines of JSON, written as they are known, so that a module that crashes or hangs takes no earlier answer
+with it. What the modules print goes to the error stream.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def main() -> None:
     if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_available():
         for name in asked["programs"]:
             _try(name, tell)
+        tell(asking="torch.compile")
+        tell(compiling=_compiling(asked["compiling"]))
     tell(done=True)
 
 
@@ -79,6 +82,22 @@ def _torch(torch: Any) -> dict[str, object]:
         except Exception as error:
             trouble = f"{type(error).__name__}: {_first_line(error)}"
     return {**facts, "trouble": trouble or (_first_line(caught[-1].message) if caught else "")}
+
+
+def _compiling(file: str) -> dict[str, str]:
+    """What the trainer lacks for compiling: its text and what to type; both empty where it lacks nothing."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    try:
+        spec = spec_from_file_location("wan22lora_compiling", file)
+        if spec is None or spec.loader is None:
+            return {"text": f"{file} cannot be read", "fix": ""}
+        sys.modules[spec.name] = module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        lack = module.what_lacks()
+    except Exception as error:
+        return {"text": f"{type(error).__name__}: {_first_line(error)}", "fix": ""}
+    return {"text": lack.text, "fix": lack.fix} if lack is not None else {"text": "", "fix": ""}
 
 
 def _first_line(said: object) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wan22lora.doctor.check import Check, failure, ok
+from wan22lora.doctor.check import Check, failure, gb, ok, warning
 from wan22lora.doctor.environment import Torch
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.repair import install_torch
+from wan22lora.spec.fast import computes_fast
 
 
 def torch(facts: Facts) -> Iterator[Check]:
@@ -25,6 +26,22 @@ def torch(facts: Facts) -> Iterator[Check]:
         yield ok("torch", f"torch {found.version} computes on {found.name or 'the GPU'}")
     else:
         yield ok("torch", f"torch {found.version} is built for CUDA {_dotted(found.cuda)}")
+
+
+def compiling(facts: Facts) -> Iterator[Check]:
+    """Whether `speed: fast` can be had."""
+    found = facts.environment.compiling
+    spec = facts.run.spec if facts.run is not None else None
+    if found is None or (spec is not None and not any(computes_fast(spec, expert) for expert in spec.experts)):
+        return
+    if not found.lack:
+        place = f"; kernels are kept in {facts.machine.kernels} ({gb(facts.kernels)})" if facts.machine.kernels else ""
+        yield ok("compile", f"torch compiles for this GPU{place}")
+    elif spec is not None and spec.asks_for_speed:
+        yield failure("compile", f"{found.lack}.", found.fix or "speed: reference in run.yaml")
+    else:
+        text = f"{found.lack}. Trainings go on with musubi's modules, which take about twice the time."
+        yield warning("compile", text, found.fix or "speed: reference in run.yaml")
 
 
 def _problem(found: Torch, facts: Facts) -> Check | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,3 +37,13 @@ def space_at(folder: Path) -> Space | None:
     except OSError:
         return None
     return Space(folder, existing, device, usage.total, usage.free, os.access(existing, os.W_OK | os.X_OK))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder; of those that vanish meanwhile nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += (Path(place) / name).stat().st_size
+    return total

@@ -154,7 +154,7 @@ class RunFolder:
         write_json(folder / KEY_FILE, dict(key))
 
     def at_most(self) -> GpuMemory | None:
-        """GpuMemory settings above which the GPU's memory ran out; None where it never did or the file says nothing."""
+        """Memory settings above which the GPU's memory ran out; None where it never did or the file says nothing."""
         return GpuMemory.from_json(read_json(self.memory) or {})
 
     def store_at_most(self, memory: GpuMemory, *, because: str) -> None:

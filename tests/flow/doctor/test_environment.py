@@ -96,6 +96,17 @@ def test_everything_that_is_asked_comes_back(box: Box) -> None:
     assert found.torch.architectures == ("sm_80", "sm_90")
 
 
+@pytest.mark.parametrize(("compiler", "lack"), [("no-such-cc", "CC names no-such-cc"), ("true", "needs triton")])
+def test_what_is_lacking_for_compiling_comes_back(
+    box: Box, monkeypatch: pytest.MonkeyPatch, compiler: str, lack: str
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    found = ask_environment(box.machine).compiling
+    assert found is not None
+    assert lack in found.lack
+    assert found.fix
+
+
 def test_without_a_gpu_the_programs_are_not_imported(box: Box) -> None:
     """wan/modules/t5.py:457 asks for the GPU while it is imported."""
     box.add_torch(available=False)
@@ -103,6 +114,7 @@ def test_without_a_gpu_the_programs_are_not_imported(box: Box) -> None:
     assert found.torch is not None
     assert (found.torch.available, found.torch.trouble) == (False, "The NVIDIA driver on your system is too old")
     assert "musubi_tuner.wan_train_network" not in found.modules
+    assert found.compiling is None
     assert found.errors == {}
 
 

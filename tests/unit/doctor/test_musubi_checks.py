@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from wan22lora.doctor import musubi, packages, torch_build
 from wan22lora.doctor.check import Check
 from wan22lora.doctor.checkout import Checkout
-from wan22lora.doctor.environment import Environment, understood
+from wan22lora.doctor.environment import Compiling, Environment, understood
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import modules_for
 from wan22lora.machine.nvidia import Nvidia
@@ -227,3 +228,26 @@ def test_a_python_that_says_nothing_cannot_be_used() -> None:
     environment = understood(Answer(1, "", "error while loading shared libraries: libpython3.10.so.1.0\n"))
     assert environment.state == "cannot start"
     assert "libpython" in environment.detail
+
+
+def test_a_machine_that_compiles_says_where_kernels_are_kept(healthy: Facts) -> None:
+    machine = replace(healthy.machine, kernels=Path("/home/ann/.cache/wan22lora/kernels"))
+    environment = replace(healthy.environment, compiling=Compiling())
+    check = told(torch_build.compiling, healthy, machine=machine, environment=environment, kernels=120_000_000)
+    assert (check.status, check.text) == (
+        "ok",
+        "torch compiles for this GPU; kernels are kept in /home/ann/.cache/wan22lora/kernels (0.1 GB)",
+    )
+    assert list(torch_build.compiling(healthy)) == []  # without a GPU it is not tried
+
+
+@pytest.mark.parametrize(("lines", "status"), [("", "warning"), ("speed: fast", "failure"), ("speed: reference", None)])
+def test_a_machine_that_cannot_compile_is_told_what_to_type(
+    with_run: Callable[..., Facts], lines: str, status: str | None
+) -> None:
+    facts = with_run(lines)
+    lack = Compiling("speed: fast compiles its kernels, and there is no C compiler", "sudo apt-get install -y gcc")
+    facts = replace(facts, environment=replace(facts.environment, compiling=lack))
+    checks = list(torch_build.compiling(facts))
+    assert [check.status for check in checks] == ([] if status is None else [status])
+    assert all(check.fix == "sudo apt-get install -y gcc" for check in checks)
