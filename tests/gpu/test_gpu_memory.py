@@ -80,6 +80,7 @@ def trained(place: Path, models: FullModels, *more: str) -> tuple[str, list[dict
         (22.5, "of what can be kept is kept: about 20."),
         (15.0, "of 40 blocks wait in RAM: about 13."),
     ],
+    ids=["alone", "44", "22.5", "15"],
 )
 def test_auto_fits_what_others_leave(place: Path, full_models: FullModels, usable: float | None, choice: str) -> None:
     with others_leave(None if usable is None else usable + CONTEXT_GIB):

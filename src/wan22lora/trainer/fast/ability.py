@@ -27,7 +27,7 @@ def what_lacks() -> Lack | None:
     if compiler is None or shutil.which(compiler) is None:
         named = f"CC names {compiler}, which is not there" if compiler else "there is no C compiler"
         return Lack(f"speed: fast compiles its kernels, and {named}", "sudo apt-get install -y gcc")
-    capability = torch.cuda.get_device_capability()
+    capability = torch.cuda.get_device_capability(0)
     if capability < LEAST_CAPABILITY:
         text = f"speed: fast compiles its kernels for GPUs from compute capability 7.0 on; this one has {capability}"
         return Lack(text.replace(str(capability), ".".join(map(str, capability))))
