@@ -50,6 +50,20 @@ def test_a_second_train_runs_nothing_and_says_so_quickly(place: Place) -> None:
     assert logs(place) == before
 
 
+def test_t5_is_started_for_stale_captions_alone_and_is_gone_before_an_expert_loads(place: Place) -> None:
+    def processes() -> list[tuple[str, str]]:
+        lines = (place.run / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        events = [event for event in map(json.loads, lines) if event["event"] in ("step-started", "step-ended")]
+        return [(event["id"], event["event"]) for event in events]
+
+    place.wan22lora("train", "run.yaml", "--rehearse")
+    first = processes()
+    assert first.index(("cache-text", "step-ended")) < first.index(("train-high", "step-started"))
+    place.write("name: paper\npreset: article-wan22\nimages: pictures\ntrain: {epochs: 3, learning_rate: 1.0e-4}\n")
+    assert place.wan22lora("train", "run.yaml", "--rehearse", "--restart").exit_code == 0
+    assert [name for name, event in processes()[len(first) :] if event == "step-started"] == ["train-high", "train-low"]
+
+
 def test_an_edited_caption_is_encoded_alone_and_concerns_both_experts(place: Place) -> None:
     place.wan22lora("train", "run.yaml", "--rehearse")
     before = place.caches()
