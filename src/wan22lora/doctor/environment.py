@@ -114,7 +114,11 @@ def understood(answer: Answer) -> Environment:
         return Environment("cannot start", why)
     stuck_at = "" if "done" in told else told.get("asking", "")
     if stuck_at:
-        errors[stuck_at] = "takes too long" if answer.timed_out else f"ends Python (exit code {answer.exit_code})"
+        how = "takes too long" if answer.timed_out else f"ends Python (exit code {answer.exit_code})"
+        if stuck_at == "torch.compile":  # nothing that a training cannot do without
+            told["compiling"] = {"text": f"torch.compile {how}", "fix": ""}
+        else:
+            errors[stuck_at] = how
     version: Sequence[int] = told["python"]
     return Environment(
         "asked",

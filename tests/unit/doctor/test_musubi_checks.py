@@ -251,3 +251,10 @@ def test_a_machine_that_cannot_compile_is_told_what_to_type(
     checks = list(torch_build.compiling(facts))
     assert [check.status for check in checks] == ([] if status is None else [status])
     assert all(check.fix == "sudo apt-get install -y gcc" for check in checks)
+
+
+def test_a_crash_while_compiling_is_no_error_of_the_environment() -> None:
+    lines = '{"python": [3, 10, 1]}\n{"asking": "torch.compile"}\n'
+    environment = understood(Answer(139, lines, "", False))
+    assert environment.errors == {}
+    assert environment.compiling == Compiling("torch.compile ends Python (exit code 139)")
