@@ -69,7 +69,7 @@ def _complain_of_missing(source: Source, path: Path, problems: Problems) -> None
             " and its older revision d0a1930 stops at"
         )
     file = f"{source.caption_extension} file of the same name"
-    fix = f"Write each caption into a {file}, or move the {source.noun} away."
+    fix = f"Write each caption into a {file} (`wan22lora captions` helps), or move the {source.noun} away."
     problems.add("caption-missing", what, path.name, path, fix=fix)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 
 from wan22lora.dataset.problems import listed
@@ -52,13 +53,19 @@ def _without_trigger(spec: Spec, scan: Scan, trigger: str) -> Iterator[Finding]:
         yield Finding(
             str(_caption_file(without[0], scan.source) if len(without) == 1 else place),
             f"{message}; to preserve `{'`, `'.join(classes)}` it is replaced in every caption",
-            "write it into them, or set `preservation: null`",
+            f"{_way_in(spec, scan)}, or set `preservation: null`",
             kind="trigger-missing",
             about=about,
         )
     else:
-        fix = "write it into them, or remove `trigger:` from run.yaml"
+        fix = f"{_way_in(spec, scan)}, or remove `trigger:` from run.yaml"
         yield Finding(str(place), message, fix, "warning", "trigger-missing", about)
+
+
+def _way_in(spec: Spec, scan: Scan) -> str:
+    if scan.source.directory is None:
+        return "write it into them"
+    return f"wan22lora captions apply {shlex.quote(str(spec.file))} puts it in front"
 
 
 def _caption_file(item: Item, source: Source) -> str:
