@@ -22,6 +22,14 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+HANDS = """
+const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+const type = (text) => {
+  document.activeElement.value = text;
+  document.activeElement.dispatchEvent(new Event("input"));
+};
+const click = (selector) => document.querySelector(selector).click();
+"""
 GROUND = (245, 244, 241)
 DARK = (22, 21, 20)
 
@@ -33,6 +41,15 @@ class Browser:
     def dom(self, choice: str = "") -> str:
         """The page as it stands after its script, with something chosen in the address."""
         return self._run(choice, "--dump-dom")
+
+    def after(self, acts: str) -> str:
+        """The page after somebody acted: a copy whose policy lets one more script in, which clicks and types."""
+        text = self.sheet.read_text(encoding="utf-8")
+        policy = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+        assert len(policy.findall(text)) == 1
+        acting = self.sheet.with_name("acting.html")
+        acting.write_text(f"{policy.sub('', text)}<script>{{{HANDS} {acts}}}</script>", encoding="utf-8")
+        return Browser(acting)._run("", "--virtual-time-budget=2000", "--dump-dom")
 
     def picture(self, choice: str = "", size: tuple[int, int] = (1280, 1000), *flags: str) -> Image.Image:
         with tempfile.TemporaryDirectory() as folder:
@@ -94,6 +111,19 @@ def test_what_is_chosen_in_the_address_is_shown(browser: Browser, choice: str, n
         assert re.search(rf'data-kind="{kind}" aria-pressed="true"', dom)
         told = dom[dom.index('id="told"') : dom.index('id="cards"')]
         assert f'data-of="{kind}"' in told
+
+
+def test_clicks_and_keys_do_what_the_address_does(browser: Browser) -> None:
+    chip = "click('button[data-kind=rotated]');"
+    assert cards(browser.after(chip)) == ["rotated.jpg"]
+    assert len(cards(browser.after(f"{chip} setTimeout(() => {{ {chip} }}, 100);"))) == 60
+    assert len(cards(browser.after("click('button[data-level=none]');"))) == 1
+    assert "page 2 of 2" in browser.after("press('n');")
+    assert "page 1 of 2" in browser.after("press('n'); setTimeout(() => press('p'), 100);")
+    assert cards(browser.after("press('/'); type('red sky');")) == ["rotated.jpg"]
+    assert len(cards(browser.after("press('/'); type('red sky'); press('Escape');"))) == 60
+    pressed = re.findall('data-kind="([a-z-]+)" aria-pressed="true"', browser.after("click('.card .said button');"))
+    assert len(pressed) == 1
 
 
 def test_a_picture_shows_its_crop_its_caption_and_its_findings(browser: Browser) -> None:

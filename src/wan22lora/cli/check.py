@@ -80,6 +80,7 @@ def check(
     if sheet is not None:
         from wan22lora.sheet.write import write_sheet
 
+        _say_that_it_takes_long(checked.scans, "making thumbnails of")
         write_sheet(sheet, checked, hourly)
         typer.echo(f"The contact sheet is in {sheet}; any browser opens it.", err=json)
     if not all_well(remarks):
@@ -130,10 +131,10 @@ def _of_run(file: Path, musubi: Path | None, memory: Memory, thorough: bool) -> 
     return Checked(spec.name, run.scans, trained, remarks, forecast_of_run(run))
 
 
-def _say_that_it_takes_long(scans: Sequence[Scan]) -> None:
+def _say_that_it_takes_long(scans: Sequence[Scan], doing: str = "looking at") -> None:
     count = sum(len(scan.items) for scan in scans)
     if count > _MANY and sys.stderr.isatty():
-        typer.echo(f"looking at {count:,} files …", err=True)
+        typer.echo(f"{doing} {count:,} files …", err=True)
 
 
 def _hourly(price: str | None) -> float | None:

@@ -19,6 +19,8 @@ from wan22lora.dataset.listing import looks_like_media
 from wan22lora.dataset.scan import Scan
 from wan22lora.dataset.source import Item, Source
 
+_LONGEST = 160
+"""Characters of what is said beside one picture: a thousand that look alike would name each other a million times."""
 Shown = Literal["picture", "clip"]
 
 
@@ -97,12 +99,12 @@ def crop_of(size: Size, bucket: Size) -> tuple[float, float, float, float]:
 
 
 def _words(path: Path, text: str) -> str:
-    """`a.png (64×64)` of a.png is `64×64`; of several files all is kept."""
+    """`a.png (64×64)` of a.png is `64×64`; of several files their names, as far as they fit."""
     if text == path.name:
         return ""
     if text.startswith(f"{path.name} (") and text.endswith(")"):
         return text[len(path.name) + 2 : -1]
-    return text
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _entry(scan: Scan, number: int, item: Item, held_out: bool, told: dict[Path, list[Told]]) -> Entry:

@@ -25,9 +25,10 @@ from wan22lora.check.checked import Checked
 from wan22lora.check.examine import examine
 from wan22lora.check.forecast import forecast_of_folder
 from wan22lora.check.pictures import fit
+from wan22lora.check.remark import Remark, together
 from wan22lora.cli.app import run
-from wan22lora.dataset.scan import scan
-from wan22lora.dataset.source import Source
+from wan22lora.dataset.scan import Scan, scan
+from wan22lora.dataset.source import Item, Source
 from wan22lora.errors import SpecError
 from wan22lora.kinds import TITLES
 from wan22lora.sheet.content import Content, Entry, content_of, crop_of
@@ -267,6 +268,16 @@ def test_ten_thousand_pictures_are_written_piece_by_piece() -> None:
             largest = max(largest, len(piece))
     assert longest_wait == BLOCK
     assert largest < 400_000
+
+
+def test_many_that_look_alike_do_not_name_each_other_beside_each(images: Callable[..., Source]) -> None:
+    paths = [images().place / f"{number:04d}.png" for number in range(500)]
+    items = tuple(Item(path, path.stem, "zxq", (128, 128), None, None) for path in paths)
+    scans = (Scan(images(), items, ()),)
+    remark = Remark("alike", "warning", "", "500 pictures look alike", about=(together(paths),))
+    content = content_of(Checked("", scans, scans, (remark,), forecast_of_folder(scans)))
+    assert max(len(entry.told[0].words) for entry in content.entries) < 200
+    assert len("".join(page(content, (), Path("/")))) < 300_000
 
 
 def test_a_sheet_replaces_a_sheet_and_nothing_else(tmp_path: Path, images: Callable[..., Source]) -> None:
