@@ -21,7 +21,7 @@ from wan22lora.dataset.problems import counted, listed
 from wan22lora.errors import DatasetError, Finding
 
 TEXTS = (".txt", ".md", ".text", ".caption", ".cap", "")
-ALL_IN_ONE = (".json", ".jsonl")
+ALL_IN_ONE = (".json", ".jsonl", ".csv", ".tsv")
 _LARGEST = 1 << 20
 """Bytes of one member; a caption has a few hundred."""
 _LARGEST_SUM = 1 << 26

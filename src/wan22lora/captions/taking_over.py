@@ -33,9 +33,10 @@ class TakingOver:
 def take_over(path: Path, place: Place, how: How | None = None, *, only_missing: bool = False) -> TakingOver:
     """Reads the answers and finds what they change. Raises DatasetError where none can be taken over."""
     raw, findings = read_answers(path, expected=len(place.media))
-    answers, refused = _sound(raw)
+    answers = [replace(answer, text=cleaned(answer.text)) for answer in raw]
     lacking = tuple(medium for medium in place.media if is_empty(content_of(medium.caption)))
-    matching = match(place.media, answers, how, lacking=lacking)
+    # What is no caption keeps its place among the others, so that none of them moves into it.
+    matching, refused = _without_refused(match(place.media, answers, how, lacking=lacking))
     findings += [
         Finding(path.name, f"{answer.name} {problem}", _AGAIN, "warning") for answer, problem in refused[:_SHOWN]
     ]
@@ -57,15 +58,16 @@ _SHOWN = 10
 _AGAIN = "Ask for it again."
 
 
-def _sound(raw: list[Answer]) -> tuple[list[Answer], list[tuple[Answer, str]]]:
-    sound, refused = [], []
-    for answer in (replace(answer, text=cleaned(answer.text)) for answer in raw):
-        problem = problem_with(answer.text)
-        if problem:
-            refused.append((answer, problem))
-        else:
-            sound.append(answer)
-    return sound, refused
+def _without_refused(matching: Matching) -> tuple[Matching, list[tuple[Answer, str]]]:
+    found = [*(answer for _, answer in matching.pairs), *matching.left_answers]
+    problems = [(answer, problem) for answer in found if (problem := problem_with(answer.text))]
+    refused = {id(answer) for answer, _ in problems}
+    return replace(
+        matching,
+        pairs=tuple(pair for pair in matching.pairs if id(pair[1]) not in refused),
+        left_answers=tuple(answer for answer in matching.left_answers if id(answer) not in refused),
+        left_media=(*matching.left_media, *(medium for medium, answer in matching.pairs if id(answer) in refused)),
+    ), problems
 
 
 def _says_the_same(file: Path, content: bytes) -> bool:
@@ -97,6 +99,9 @@ def _nothing_fits(path: Path, place: Place, matching: Matching) -> Finding:
     answers = matching.left_answers
     if not answers:
         return Finding(str(path), "no text in it is a caption", "Ask for .txt files, as `captions prompt` does.")
+    if [answer.name for answer in answers] == [path.name]:
+        message = "one text, in which nothing tells where a caption ends and which picture or clip it is for"
+        return Finding(str(path), message, f"Put a line `## {place.media[0].path.name}` above each caption.")
     ours = listed([place.name_of(medium.path) for medium in place.media])
     message = (
         f"no name of the {counted(len(answers), 'answer')} ({listed([answer.name for answer in answers])})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -13,13 +15,18 @@ _EXTENSIONS = "|".join(
     sorted({re.escape(each.lower()) for each in (*PICTURE_EXTENSIONS, *CLIP_EXTENSIONS, ".txt", ".caption")})
 )
 _NAMED = re.compile(
-    rf"^[ \t]*(?:[-*+•]|\d{{1,5}}[.)])?[ \t]*[#=*_`\[\"“]*[ \t]*"
+    rf"^[ \t]*(?:[-*+•|]|\d{{1,5}}[.)])?[ \t]*[#=*_`\[\"“]*[ \t]*"
     rf"(?P<name>[^\n:*`\"“”]{{1,200}}?(?:{_EXTENSIONS}))"
     r"[ \t]*[=*_`\]\"”]*[ \t]*(?P<rest>$|[:—–-]+[*_`]*[ \t]*.*|\|.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADING = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]+(?P<hash>[^\n]{1,120}?)|\*\*(?P<bold>[^*\n]{1,120})\*\*):?[ \t]*:?[ \t]*$", re.M
+)
+_LABELLED = re.compile(
+    r"^[ \t]*[#*_]*[ \t]*(?P<name>(?:image|picture|photo|clip|video|caption|file|frame)[ \t]*#?[ \t]*\d{1,5})\b"
+    r"[ \t]*[:.)\]*_—–-]*[ \t]*(?P<rest>.*)$",
+    re.IGNORECASE | re.M,
 )
 _NUMBERED = re.compile(r"^[ \t]*(?:\*\*)?(?P<name>\d{1,5})[.):](?:\*\*)?[ \t]+(?P<rest>\S.*)$", re.M)
 _OURS = "# wan22lora captions"
@@ -46,12 +53,19 @@ def split(text: str) -> list[Answer]:
     if text.startswith(_OURS):
         ours = list(_OUR_NAME.finditer(text))
         return [Answer(match["name"], _below(text, ours, at)) for at, match in enumerate(ours)]
-    found = _from_json(text)
+    found = _from_json(text) or _from_table(text)
     if found:
         return found
     named = list(_NAMED.finditer(text))
     if named:
-        return [Answer(match["name"].strip(), _below(text, named, at)) for at, match in enumerate(named)]
+        return _one_paragraph_each(
+            [Answer(match["name"].strip(), _below(text, named, at)) for at, match in enumerate(named)]
+        )
+    labelled = list(_LABELLED.finditer(text))
+    if len(labelled) > 1 and len({match["name"].lower() for match in labelled}) == len(labelled):
+        return _one_paragraph_each(
+            [Answer(match["name"], _below(text, labelled, at)) for at, match in enumerate(labelled)]
+        )
     headed = list(_HEADING.finditer(text))
     if len(headed) > 1:
         return [
@@ -61,8 +75,18 @@ def split(text: str) -> list[Answer]:
     numbered = list(_NUMBERED.finditer(text))
     numbers = [int(match["name"]) for match in numbered]
     if len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-        return [Answer(match["name"], _below(text, numbered, at)) for at, match in enumerate(numbered)]
+        return _one_paragraph_each(
+            [Answer(match["name"], _below(text, numbered, at)) for at, match in enumerate(numbered)]
+        )
     return []
+
+
+def _one_paragraph_each(answers: list[Answer]) -> list[Answer]:
+    """Without the chat's farewell after the last caption: the only one with a second paragraph."""
+    *others, last = answers
+    if others and not any("\n\n" in answer.text for answer in others):
+        return [*others, Answer(last.name, last.text.split("\n\n")[0])]
+    return answers
 
 
 def _below(text: str, matches: list[re.Match[str]], at: int) -> str:
@@ -71,7 +95,7 @@ def _below(text: str, matches: list[re.Match[str]], at: int) -> str:
     end = matches[at + 1].start() if at + 1 < len(matches) else len(text)
     first = match.groupdict().get("rest") or ""
     if match.re is _NAMED:
-        first = first.lstrip(":—–-|*_` \t")
+        first = first.lstrip(":—–-|*_` \t").removesuffix("|").rstrip()
     return f"{first}{text[match.end() : end]}".strip().removesuffix("---").strip()
 
 
@@ -84,6 +108,22 @@ def _from_json(text: str) -> list[Answer]:
         return list(_answers([json.loads(line) for line in text.splitlines() if line.strip()]))
     except (ValueError, RecursionError):
         return []
+
+
+def _from_table(text: str) -> list[Answer]:
+    """Lines of a CSV file whose first one names the columns."""
+    head = text.lstrip().split("\n", 1)[0]
+    mark = max(",;\t", key=head.count)
+    keys = [key.strip().strip('"').lower() for key in head.split(mark)]
+    name = next((keys.index(key) for key in _NAME_KEYS if key in keys), None)
+    caption = next((keys.index(key) for key in _TEXT_KEYS if key in keys), None)
+    if name is None or caption is None:
+        return []
+    try:
+        rows = list(csv.reader(io.StringIO(text.lstrip()), delimiter=mark))[1:]
+    except csv.Error:
+        return []
+    return [Answer(row[name].strip(), row[caption].strip()) for row in rows if len(row) > max(name, caption)]
 
 
 def _answers(value: object) -> Iterator[Answer]:

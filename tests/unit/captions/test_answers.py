@@ -129,6 +129,10 @@ TWO = [Answer("01.png", "a cat"), Answer("02.png", "a dog")]
         "- `01.png` — a cat\n- `02.png` — a dog",
         "1. **01.png:** a cat\n2. **02.png:** a dog",
         "=== 01.png ===\na cat\n=== 02.png ===\na dog",
+        "| File | Caption |\n|---|---|\n| 01.png | a cat |\n| `02.png` | a dog |\n",
+        "**01.png**\na cat\n\n**02.png**\na dog\n\nLet me know if you need anything else!",
+        "file,caption\n01.png,a cat\n02.png,a dog\n",
+        'Caption;Image\n"a cat";01.png\n"a dog";02.png\n',
         json.dumps({"01.png": "a cat", "02.png": "a dog"}),
         json.dumps([{"file": "01.png", "caption": "a cat"}, {"file": "02.png", "caption": "a dog"}]),
         json.dumps({"captions": [{"image": "01.png", "text": "a cat"}, {"image": "02.png", "text": "a dog"}]}),
@@ -142,6 +146,14 @@ def test_a_chat_answers_in_many_forms(text: str) -> None:
 def test_numbers_and_headings_name_pictures_too() -> None:
     assert split("1. a cat\n2. a dog\nthat barks") == [Answer("1", "a cat"), Answer("2", "a dog\nthat barks")]
     assert split("## Image 1\na cat\n## Image 2\na dog") == [Answer("Image 1", "a cat"), Answer("Image 2", "a dog")]
+    assert split("**Image 1:** a cat\n**Image 2:** a dog\n\nEnjoy!") == [
+        Answer("Image 1", "a cat"),
+        Answer("Image 2", "a dog"),
+    ]
+    assert split("Picture 1\na cat\n\nPicture 2\na dog") == [
+        Answer("Picture 1", "a cat"),
+        Answer("Picture 2", "a dog"),
+    ]
     assert split('["a cat", "a dog"]') == [Answer("1", "a cat"), Answer("2", "a dog")]
 
 

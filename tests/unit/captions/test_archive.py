@@ -149,6 +149,22 @@ def test_a_refusal_is_not_taken_over_and_what_says_the_same_is_no_change(tmp_pat
     assert "still without a caption: 02.png" in said
 
 
+@pytest.mark.parametrize("text", ["", "I'm sorry, I can't do that.", "<html></html>"])
+def test_no_caption_moves_into_the_place_of_one_that_is_none(tmp_path: Path, text: str) -> None:
+    place = place_at(dataset(tmp_path / "pictures", 4))
+    path = zipped(
+        tmp_path / "a.zip", {"Image 1.txt": "one", "Image 2.txt": text, "Image 3.txt": "three", "Image 4.txt": "four"}
+    )
+    taken = take_over(path, place)
+    assert {change.file.name: change.new for change in taken.changes} == {
+        "01.txt": b"one\n",
+        "03.txt": b"three\n",
+        "04.txt": b"four\n",
+    }
+    assert "Image 2.txt is" in str(taken.findings[0])
+    assert "still without a caption: 02.png" in str(taken.findings[-1])
+
+
 def test_captions_that_are_there_can_be_kept(tmp_path: Path) -> None:
     folder = dataset(tmp_path / "pictures", 2)
     (folder / "01.txt").write_text("mine")
