@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from PIL import Image
@@ -147,3 +148,31 @@ def test_fix_leaves_the_json_alone(place: Place) -> None:
     assert json.loads(done.stdout)["ok"]
     assert "18 captions renamed" in done.stderr
     assert place.wan22lora("check", "pictures", "--yes").exit_code == 2
+
+
+def test_fix_killed_in_the_middle_is_finished_by_the_same_command(place: Place) -> None:
+    folder, originals = place.path / "many", place.path / "many-originals"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number in range(30):
+        noise = Image.effect_noise((640, 480), 80).convert("RGB")
+        noise.save(folder / f"{number:02d}.jpg", exif=exif)
+        (folder / f"{number:02d}.txt").write_text(f"zxq, noise {number}", encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in folder.glob("*.jpg")}
+    process = place.start("check", "many", "--fix", "--yes")
+    while process.poll() is None and len(list(originals.glob("*.jpg"))) < 5:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    kept = {path.name: path.read_bytes() for path in originals.glob("*.jpg")}
+    assert 5 <= len(kept) < 30
+    assert all(before[name] in (kept.get(name), (folder / name).read_bytes()) for name in before)
+    done = place.wan22lora("check", "many", "--fix", "--yes")
+    assert done.exit_code == 0, done.output
+    assert {path.name: path.read_bytes() for path in originals.glob("*.jpg")} == before
+    for name in before:
+        with Image.open(folder / name) as picture:
+            assert picture.size == (480, 640)
+    assert not (place.path / "many-originals-2").exists()
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] in ([], [".wan22lora-captions"])
