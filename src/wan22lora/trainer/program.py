@@ -88,4 +88,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
 
 def _is_out_of_memory(error: Exception) -> bool:
     cuda = getattr(sys.modules.get("torch"), "cuda", None)  # an import that failed may have left half of torch
-    return isinstance(error, getattr(cuda, "OutOfMemoryError", ())) or "out of memory" in str(error).lower()
+    said = str(error)  # cuBLAS and cuDNN have errors of their own for it
+    return isinstance(error, getattr(cuda, "OutOfMemoryError", ())) or any(
+        sign in said.lower() for sign in ("out of memory", "status_alloc_failed")
+    )
