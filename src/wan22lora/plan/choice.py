@@ -197,8 +197,9 @@ def _by_size(spec: Spec, expert: Expert, batch: Batch, gib: float) -> Iterator[G
     blocks = written.blocks_to_swap if expert.is_written("blocks_to_swap") else None
     kept_as_written = expert.is_written("gradient_checkpointing")
     if fast and not blocks and not (kept_as_written and written.checkpointing):
-        if _can_cast(spec, expert):
-            yield GpuMemory(False, 0, Kept(everything=True, cast_once=True))
+        everything = _everything(spec, expert)
+        if everything is not None:
+            yield GpuMemory(False, 0, everything)
         if kept_as_written:
             yield GpuMemory(False, 0, Kept(everything=True))
     checkpointing = written.checkpointing if kept_as_written else True
@@ -217,12 +218,16 @@ def _by_size(spec: Spec, expert: Expert, batch: Batch, gib: float) -> Iterator[G
         yield GpuMemory(checkpointing, number, kept)
 
 
-def _can_cast(spec: Spec, expert: Expert) -> bool:
-    """Whether the blocks' weights may be cast for good, without which keeping everything was not measured."""
+def _everything(spec: Spec, expert: Expert) -> Kept | None:
+    """How everything is kept; None where it was not measured: with weights that could be cast for good, and are not."""
     constants, settings = CONSTANTS.get(spec.speed), expert.settings
-    if constants is None or constants.cast is None or settings.fp8_scaled:
-        return False
-    return settings.mixed_precision in ("fp16", "bf16")
+    if constants is None:
+        return None
+    if constants.cast is None:
+        return Kept(everything=True)
+    if settings.fp8_scaled or settings.mixed_precision not in ("fp16", "bf16"):
+        return None
+    return Kept(everything=True, cast_once=True)
 
 
 def with_settings(expert: Expert, memory: GpuMemory) -> Expert:
