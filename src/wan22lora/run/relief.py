@@ -55,9 +55,9 @@ def carry_out_with_relief(
             lower = _lower(chosen, expert, failure)
             if lower is not None:
                 now, less = (in_words(each, fast=computes_fast(spec, expert)) for each in (memory_of(expert), lower))
-                text = f"{failure.summary}, when {now}; it goes on when {less}"
+                text = f"{failure.summary}, while {now}; it goes on with less: {less}"
                 with written(folder.path):
-                    folder.store_at_most(lower, because=f"{failure.summary}, when {now}")
+                    folder.store_at_most(lower, because=f"{failure.summary}, while {now}")
             else:
                 relief = next_relief(
                     expert, failure.phase, batch_tokens=largest_batch(scans), usable_gib=spec.usable_gib

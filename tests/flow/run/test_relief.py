@@ -72,7 +72,7 @@ def test_chosen_settings_step_down_by_themselves_and_the_folder_remembers(place:
     assert tried(place, "train-high") == [("-", "-", "fast"), ("0.5", "-", "fast"), ("0.25", "-", "fast")]
     assert tried(place, "train-low") == [("0.25", "-", "fast")]
     first, second = adapted(place)
-    assert "100% of what can be kept is kept; it goes on when 50% of what can be kept is kept" in first
+    assert "100% of what can be kept is kept; it goes on with less: 50% of what can be kept is kept" in first
     assert second in done.stdout
     remembered = json.loads((place.run / "memory.json").read_text(encoding="utf-8"))
     assert remembered["kept"] == 0.25
