@@ -117,7 +117,7 @@ def test_clicks_and_keys_do_what_the_address_does(browser: Browser) -> None:
     chip = "click('button[data-kind=rotated]');"
     assert cards(browser.after(chip)) == ["rotated.jpg"]
     assert len(cards(browser.after(f"{chip} setTimeout(() => {{ {chip} }}, 100);"))) == 60
-    assert len(cards(browser.after("click('button[data-level=none]');"))) == 1
+    assert len(cards(browser.after("click('button[data-level=none]');"))) == 3
     assert "page 2 of 2" in browser.after("press('n');")
     assert "page 1 of 2" in browser.after("press('n'); setTimeout(() => press('p'), 100);")
     assert cards(browser.after("press('/'); type('red sky');")) == ["rotated.jpg"]
@@ -143,6 +143,12 @@ def test_a_script_in_a_name_or_caption_stays_text(browser: Browser) -> None:
     assert "<script" not in article
     assert "onerror" not in re.sub(r">[^<]*<", "><", article)
     assert HOSTILE_NAME.split("&")[0].replace("<", "&lt;").replace(">", "&gt;") in article
+
+
+def test_a_single_page_has_nothing_to_turn(browser: Browser) -> None:
+    look = "document.title = getComputedStyle(document.getElementById('pages')).display;"
+    assert "<title>flex</title>" in browser.after(look)
+    assert "<title>none</title>" in browser.after(f"press('/'); type('red sky'); setTimeout(() => {{ {look} }}, 100);")
 
 
 def test_the_sheet_is_drawn(browser: Browser) -> None:

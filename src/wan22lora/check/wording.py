@@ -72,7 +72,8 @@ def _varying_looks(scan: Scan, trigger: str) -> Iterator[Remark]:
         ranked = sorted(by_look.items(), key=lambda each: -len(each[1]))
         total = sum(len(items) for _, items in ranked)
         if len(ranked) > 1 and len(ranked[0][1]) >= _SHARE * total and len(ranked[0][1]) > 1:
-            told += [_line(what, look, items) for look, items in ranked]
+            told.append(Named(_line(what, *ranked[0])))
+            told += [Named(_line(what, look, items), tuple(item.path for item in items)) for look, items in ranked[1:]]
     if told:
         yield Remark(
             "look-varies",
@@ -97,5 +98,5 @@ def _looks_told(caption: str) -> Iterator[tuple[str, str]]:
         yield "kind of picture", _MEDIA[medium[1].lower()]
 
 
-def _line(what: str, look: str, items: Sequence[Item]) -> Named:
-    return Named(f"{what}: {look} ({counted(len(items), 'caption')})", tuple(item.path for item in items))
+def _line(what: str, look: str, items: Sequence[Item]) -> str:
+    return f"{what}: {look} ({counted(len(items), 'caption')})"

@@ -28,6 +28,13 @@ def test_a_look_that_some_captions_tell_otherwise_is_advice(told: Callable[..., 
     assert told(captions, trigger=None) == {}
 
 
+def test_only_the_captions_that_differ_from_the_most_are_pointed_at(images: Callable[..., Source]) -> None:
+    captions = ["zxq, brown hair", "zxq, brown hair", "zxq, red hair"]
+    items = tuple(Item(Path(f"{n}.png"), str(n), text, (64, 64), None, None) for n, text in enumerate(captions))
+    (remark,) = wording_remarks(Scan(images(), items, ()), "zxq")
+    assert [each.paths for each in remark.about] == [(), (Path("2.png"),)]
+
+
 def test_words_that_mean_the_same_do_not_vary(told: Callable[..., dict[str, tuple[str, ...]]]) -> None:
     assert told(["zxq, blonde hair", "zxq, blond hair", "zxq, golden hair"]) == {}
 
