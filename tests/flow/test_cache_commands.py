@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,38 @@ def test_a_training_that_cannot_go_on_names_what_changed(cached: Place) -> None:
     assert "train-high: pictures and captions changed: 05 (caption edited)" in refused.stderr
     assert cached.wan22lora("train", "run.yaml", "--rehearse", "--restart").exit_code == 0
     assert len(list(Path(cached.run, "learned").iterdir())) == 1
+
+
+def test_runs_at_once_over_one_folder_each_end_with_all_their_files(place: Place) -> None:
+    slow = {"WAN22LORA_REHEARSAL_STEP_SECONDS": "0.05"}
+    names = ["one", "two", "three"]
+    for name in names:
+        place.write(f"name: {name}\npreset: article-wan22\nimages: pictures\n", f"{name}.yaml")
+    first = place.start("cache", "one.yaml", "--rehearse", env=slow)
+    others = [place.start("cache", f"{name}.yaml", "--rehearse", env=slow) for name in names[1:]]
+    for process in (first, *others):
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    for name in names:
+        assert len(files_of(place, f"{name}-rehearsal")) == 36
+        assert "36 current" in place.wan22lora("cache", f"{name}.yaml", "--rehearse", "--list").stdout
+
+
+def test_what_a_killed_run_left_half_done_is_neither_taken_over_nor_set_aside(place: Place) -> None:
+    slow = {"WAN22LORA_REHEARSAL_STEP_SECONDS": "0.1"}
+    killed = place.start(*REHEARSED, env=slow)
+    deadline = time.monotonic() + 30
+    while len(files_of(place) if place.run.exists() else {}) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    place.write("name: two\npreset: article-wan22\nimages: pictures\n", "two.yaml")
+    second = place.wan22lora("cache", "two.yaml", "--rehearse")
+    assert second.exit_code == 0, second.output
+    assert "taken over" not in second.output
+    first = place.wan22lora(*REHEARSED)
+    assert first.exit_code == 0, first.output
+    assert "taken over from the run two-rehearsal" in first.output
+    assert not (place.run / "previous").exists()
+    assert files_of(place) == files_of(place, "two-rehearsal")

@@ -21,22 +21,27 @@ ARRIVING = ".arriving-"
 """Begins the names of files that are being taken over, which musubi does not see."""
 
 
-def begin(state: CacheState, cache: Path) -> list[Path]:
+def begin(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
     """Before the step starts: removes every file that it is to encode and takes over what lies elsewhere. What is
     foreign must have been set aside.
 
     Returns what could not be taken over. The records go first: if everything is killed from here on, what lies in the
-    folder has no record, and so is never taken for what an earlier caching made.
+    folder has no record, and so is never taken for what an earlier caching made. Digests are written down even where
+    nothing is to be done, so that files of which only the times changed are not read again.
     """
     _sweep(state.folders)
     arrived = _linked(state.taken)
     again = {*state.missing, *state.taken, *state.outdated} - {*state.foreign}
     names = {record_name(path) for path in again}
     made = {record_name(path) for path in (*state.missing, *state.taken)}
-    manifest = read_manifest(cache)
-    if made - manifest.begun or not names.isdisjoint(manifest.files):
-        kept = {name: key for name, key in manifest.files.items() if name not in names}
-        manifest = replace(manifest, files=kept, begun=manifest.begun | made)
+    before = read_manifest(cache)
+    manifest = replace(
+        before,
+        files={name: key for name, key in before.files.items() if name not in names},
+        contents={**before.contents, **contents.seen},
+        begun=before.begun | made,
+    )
+    if manifest != before:
         write_manifest(cache, manifest)
     for path in again:
         path.unlink(missing_ok=True)

@@ -143,7 +143,7 @@ def carry_out(
         note_run(machine.known_runs, plan.folder)
 
     def begin_caches(step: Step) -> None:
-        lost = begin(prepared.caches[step.id], cache)
+        lost = begin(prepared.caches[step.id], cache, prepared.contents)
         if lost and step.fresh:  # otherwise musubi makes them
             raise RunFolderError(
                 f"{listed([path.name for path in lost])} could not be taken over: another run changed its caches",

@@ -116,7 +116,7 @@ def test_what_is_to_be_encoded_loses_its_record_before_anything_starts(tmp_path:
     first, second, _ = expected
     second.unlink()
     wanted = {**expected, first: {**KEY, "content": "xyz"}}
-    begin(cache_state("latents", wanted, manifest, [tmp_path / "0"]), tmp_path)
+    begin(cache_state("latents", wanted, manifest, [tmp_path / "0"]), tmp_path, Contents())
     assert list(read_manifest(tmp_path).files) == ["0/c_0064x0064_wan.safetensors"]
     assert not first.exists()
 

@@ -58,7 +58,7 @@ def encode(prepared: Prepared) -> set[str]:
     """Plays the caching of captions; returns what was encoded, by folder and name."""
     state = prepared.caches["cache-text"]
     cache = prepared.plan.folder / "cache"
-    begin(state, cache)
+    begin(state, cache, prepared.contents)
     for path in state.missing:
         path.parent.mkdir(parents=True, exist_ok=True)
         caption = state.expected[path]["caption"]

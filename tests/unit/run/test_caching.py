@@ -11,6 +11,7 @@ import pytest
 
 from wan22lora.files import write_json
 from wan22lora.musubi.safetensors import read_header, write
+from wan22lora.plan import contents
 from wan22lora.plan.adoption import Offers, caches_beside, manifests_of
 from wan22lora.plan.caches import CacheState, cache_state
 from wan22lora.plan.contents import Contents
@@ -50,7 +51,7 @@ class Run:
     def encode(self, wanted: Wanted) -> set[str]:
         """What a caching step does; returns the stems that were encoded and not taken over."""
         state = self.plan(wanted)
-        begin(state, self.path / "cache")
+        begin(state, self.path / "cache", Contents())
         made = set()
         for path in state.expected:
             if not path.exists():
@@ -146,7 +147,7 @@ def test_what_another_run_changes_meanwhile_is_not_taken_over(
             link(source, path)
 
     monkeypatch.setattr(os, "link", meanwhile)
-    assert begin(state, second.path / "cache") == [second.file("a")]
+    assert begin(state, second.path / "cache", Contents()) == [second.file("a")]
     assert not list(second.folder.iterdir())
     assert second.encode({"a": "one"}) == {"a"}
 
@@ -182,7 +183,7 @@ def test_killed_at_any_point_of_taking_over_nothing_false_is_recorded(
                 patch.setattr(os, name, dying(getattr(os, name)))
             for name in ("unlink", "replace"):
                 patch.setattr(Path, name, dying(getattr(Path, name)))
-            begin(run.plan(wanted), run.path / "cache")
+            begin(run.plan(wanted), run.path / "cache", Contents())
         recorded = read_manifest(run.path / "cache").files
         for name, key in recorded.items():
             file = run.path / "cache" / name
@@ -209,13 +210,13 @@ def test_what_is_not_of_this_run_is_foreign_and_never_removed(runs: Callable[[st
     state = run.plan({"a": "one", "torn": "three"})
     assert set(state.foreign) == {lora, unknown, torn}
     assert state.outdated == (run.file("gone"),)
-    begin(state, run.path / "cache")
+    begin(state, run.path / "cache", Contents())
     assert all(path.exists() for path in (lora, unknown, torn, *others))
 
 
 def test_what_a_killed_caching_left_is_its_own(runs: Callable[[str], Run]) -> None:
     run = runs("run")
-    begin(run.plan({"a": "one", "b": "two", "c": "three"}), run.path / "cache")
+    begin(run.plan({"a": "one", "b": "two", "c": "three"}), run.path / "cache", Contents())
     make(run.file("a"), "one")
     run.file("b").write_bytes(b"half a file")
     make(run.file("c"), "three")
@@ -226,3 +227,25 @@ def test_what_a_killed_caching_left_is_its_own(runs: Callable[[str], Run]) -> No
     (run.folder / f"{ARRIVING}0").write_bytes(b"left")
     assert run.encode({"a": "one", "b": "two"}) == {"a", "b"}
     assert run.held() == {"a": "one", "b": "two"}
+
+
+def test_a_file_of_which_only_the_times_changed_is_read_once_more_and_not_twice(
+    runs: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, picture = runs("run"), tmp_path / "a.png"
+    picture.write_bytes(b"a picture")
+    run.encode({"a": Contents().digest(picture)})
+    read: list[Path] = []
+    digest = contents._sha256
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return digest(path)
+
+    monkeypatch.setattr(contents, "_sha256", counted)
+    for _ in range(3):
+        seen = Contents(read_manifest(run.path / "cache").contents)
+        state = run.plan({"a": seen.digest(picture)})
+        assert state.missing == ()
+        begin(state, run.path / "cache", seen)
+    assert read == [picture]
