@@ -30,6 +30,7 @@ _LABELLED = re.compile(
 )
 _NUMBERED = re.compile(r"^[ \t]*(?:\*\*)?(?P<name>\d{1,5})[.):](?:\*\*)?[ \t]+(?P<rest>\S.*)$", re.M)
 _OURS = "# wan22lora captions"
+_OUR_ESCAPE = re.compile(r"(?m)^ (?= *## )")
 _OUR_NAME = re.compile(r"^## (?P<name>.*)$", re.M)
 _NAME_KEYS = ("file", "filename", "file_name", "image", "image_path", "video_path", "picture", "video", "clip", "name")
 _TEXT_KEYS = ("caption", "text", "description", "content")
@@ -42,7 +43,8 @@ def as_one_text(captions: Iterable[tuple[str, str]], remarks: Iterable[str] = ()
 
 
 def _inside(text: str) -> str:
-    return re.sub(r"(?m)^## ", " ## ", text.strip())
+    """A line of a caption that looks like a name is set one column in."""
+    return re.sub(r"(?m)^(?= *## )", " ", text.strip())
 
 
 def split(text: str) -> list[Answer]:
@@ -52,7 +54,11 @@ def split(text: str) -> list[Answer]:
     """
     if text.startswith(_OURS):
         ours = list(_OUR_NAME.finditer(text))
-        return [Answer(match["name"], _below(text, ours, at)) for at, match in enumerate(ours)]
+        ends = [*(match.start() for match in ours[1:]), len(text)]
+        return [
+            Answer(match["name"], _OUR_ESCAPE.sub("", text[match.end() : end].strip()))
+            for match, end in zip(ours, ends, strict=True)
+        ]
     found = _from_json(text) or _from_table(text)
     if found:
         return found

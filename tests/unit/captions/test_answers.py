@@ -104,9 +104,10 @@ def test_no_bytes_end_in_a_traceback(content: bytes) -> None:
 
 
 NAMES = st.text("ab c0123.-_é", min_size=1, max_size=10).map(lambda stem: f"{stem.strip() or 'x'}.png")
-CAPTIONS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.just("\n"), min_size=1, max_size=40).map(
-    str.strip
-)
+CAPTIONS = (
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.just("\n"), min_size=1, max_size=40)
+    | st.lists(st.sampled_from(["## 01.png", " ## x", "  ## y", "a cat", "", "---", "# x"]), max_size=5).map("\n".join)
+).map(str.strip)
 
 
 @given(st.dictionaries(NAMES, CAPTIONS.filter(bool), min_size=1, max_size=6))
