@@ -23,7 +23,10 @@ def frames_of(path: Path, count: int, side: int, limit: int | None = None) -> tu
     Of the first `limit` frames where it is given. `path` may be a folder of pictures. Empty where nothing can be read.
     """
     try:
-        return _of_folder(path, count, side, limit) if path.is_dir() else _of_file(path, count, side, limit)
+        if path.is_dir():
+            return _of_folder(path, count, side, limit)
+        # A pipe would be waited for without end.
+        return _of_file(path, count, side, limit) if path.is_file() else ()
     except Exception:  # whatever a decoder raises, the scan has told already
         return ()
 

@@ -39,7 +39,7 @@ def list_folder(source: Source) -> Listing:
     inside = []
     for name in names:
         folder = source.directory / name
-        if name.startswith(".") or name in LEFTOVERS or not folder.is_dir():
+        if name.startswith(".") or name in LEFTOVERS or not os.path.isdir(folder):  # noqa: PTH112 - is_dir raises where it is closed
             continue
         count = len(media_among(_names(folder), source.kind))
         if count:

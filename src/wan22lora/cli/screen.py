@@ -7,6 +7,8 @@ import sys
 import textwrap
 from contextlib import suppress
 
+from wan22lora.readable import readable
+
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a line about a run. A screen that is gone, or a full disk behind it, does not end the run."""
@@ -17,10 +19,12 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def fitted(text: str) -> str:
-    """Wraps between words at the terminal's width, under the indentation of each line; files and pipes get it as it is.
+    """Wraps between words at the terminal's width, under the indentation of each line; files and pipes get it as it is,
+    but for what a name of a file would have the screen do.
 
     Words are never cut, so that paths and commands can be copied.
     """
+    text = readable(text)
     if not sys.stderr.isatty():
         return text
     width = max(40, shutil.get_terminal_size().columns)

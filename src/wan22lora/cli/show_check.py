@@ -12,6 +12,7 @@ from wan22lora.check.forecast_lines import forecast_lines
 from wan22lora.check.remark import Level, Remark, in_short
 from wan22lora.check.speed import MEASURED_ON
 from wan22lora.dataset.problems import listed
+from wan22lora.readable import readable
 
 _MARKS = {"error": "ERROR", "warning": "warning", "note": "advice"}
 _INDENT = 11
@@ -54,7 +55,7 @@ def as_text(
     for remark in remarks:
         if remark.where != place:
             place = remark.where
-            lines += ["", _text(place)] if lines else [_text(place)]
+            lines += ["", readable(place)] if lines else [readable(place)]
         lines += _remark(remark, width, coloured)
     lines += ["", "Forecast", *(line for fact in forecast_lines(forecast, price) for line in _wrapped(fact, width, 2))]
     return "\n".join([*lines, "", *_wrapped(in_short(remarks), width, 0)]).lstrip("\n")
@@ -74,7 +75,7 @@ def _remark(remark: Remark, width: int, coloured: Coloured) -> Iterator[str]:
 
 def _wrapped(text: str, width: int, indent: int, further: int | None = None) -> list[str]:
     return textwrap.wrap(
-        " ".join(_text(text).split()),
+        " ".join(readable(text).split()),
         max(width, 40),
         initial_indent=" " * indent,
         subsequent_indent=" " * (indent if further is None else further),
@@ -84,7 +85,7 @@ def _wrapped(text: str, width: int, indent: int, further: int | None = None) -> 
 
 
 def _text(name: str) -> str:
-    """A file name may hold bytes that are no text, which no screen takes."""
+    """A file name may hold bytes that are no text, which JSON does not take."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -64,6 +64,8 @@ def read_clip(path: str | Path, limit: int | None = None) -> Clip:
 
 def read_rate(path: str | Path) -> float | None:
     """Frames per second that the container states; None where it cannot be read."""
+    if not os.path.isfile(path):  # noqa: PTH113 - a pipe would be waited for without end
+        return None
     import av
 
     try:
@@ -75,6 +77,8 @@ def read_rate(path: str | Path) -> float | None:
 
 def read_seconds(path: str | Path) -> float | None:
     """Length that the container states; None where it states none or cannot be read."""
+    if not os.path.isfile(path):  # noqa: PTH113 - a pipe would be waited for without end
+        return None
     import av
 
     try:

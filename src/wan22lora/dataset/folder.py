@@ -15,6 +15,9 @@ from wan22lora.dataset.problems import Problems, counted, listed
 from wan22lora.dataset.source import Kind, Source
 from wan22lora.errors import Finding, Named
 
+LARGEST_CAPTION = 1 << 20
+"""Bytes of a caption's file; the text encoder reads some two thousand of them."""
+
 
 def entries_in_folder(source: Source, folder: Path) -> tuple[list[Entry], list[Finding]]:
     """What musubi-tuner lists and can caption, in its order, and what is wrong with the rest."""
@@ -48,6 +51,10 @@ def _caption(source: Source, path: Path, captioned: set[str], problems: Problems
         _complain_of_missing(source, path, problems)
         return None
     try:
+        if file.stat().st_size > LARGEST_CAPTION:
+            what = f"with a caption file of over {LARGEST_CAPTION >> 20} MiB, which is no caption"
+            problems.add("caption-unreadable", what, path.name, path, fix="Replace the files by captions.")
+            return None
         caption = file.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:
         what = "with a caption that is not UTF-8: musubi-tuner stops while caching"

@@ -9,6 +9,7 @@ from typing import Literal
 
 from wan22lora.errors import Finding, Named
 from wan22lora.kinds import FindingKind
+from wan22lora.readable import readable
 
 SHOWN = 5
 """Names that a finding about many files lists."""
@@ -18,8 +19,7 @@ Level = Literal["error", "warning"]
 
 def listed(names: Sequence[str]) -> str:
     """`a, b, c` or `a, b, c, d, e and 295 more`."""
-    # A file name may hold bytes that are no text, which no screen takes.
-    shown = ", ".join(name.encode("utf-8", "backslashreplace").decode() for name in names[:SHOWN])
+    shown = ", ".join(readable(name).replace("\n", "\\n") for name in names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
 

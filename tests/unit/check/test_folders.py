@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from wan22lora.check.folders import list_folder
 from wan22lora.dataset.source import Source
 
+from ..conftest import as_nobody
 from .conftest import Said
 
 
@@ -48,3 +51,15 @@ def test_a_caption_of_nothing_is_a_warning_but_not_that_of_a_clip(
     (folder / "c.mp4").write_bytes(b"")
     (folder / "c.txt").write_text("zxq", encoding="utf-8")
     assert said(images())["caption-alone"].files == ("b.txt",)
+
+
+def test_a_folder_whose_entries_nobody_may_look_at_is_listed_all_the_same(images: Callable[..., Source]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        closed = Path(name) / "pictures"
+        (closed / "sub").mkdir(parents=True)
+        closed.chmod(0o444)
+        with as_nobody():
+            listing = list_folder(images(directory=closed))
+        closed.chmod(0o755)
+    assert (listing.names, listing.inside) == (("sub",), ())

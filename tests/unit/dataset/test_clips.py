@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import av
 import pytest
 
-from wan22lora.dataset.clips import common_rate, read_clip, read_rate
+from wan22lora.check.clip_frames import frames_of
+from wan22lora.dataset.clips import common_rate, read_clip, read_rate, read_seconds
 from wan22lora.dataset.pictures import UnreadableError
 
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=12:bframes=3"}
@@ -143,3 +145,12 @@ def test_clips_share_a_rate_only_when_all_are_nearly_equal() -> None:
     assert common_rate([30.0, 24.0]) is None
     assert common_rate([30.0, None]) is None
     assert common_rate([]) is None
+
+
+def test_a_pipe_in_a_clips_place_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "a.mp4")
+    assert read_rate(folder / "a.mp4") is None
+    assert read_seconds(folder / "a.mp4") is None
+    assert frames_of(folder / "a.mp4", 8, 256) == ()
+    with pytest.raises(UnreadableError):
+        read_clip(folder / "a.mp4")

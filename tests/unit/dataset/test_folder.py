@@ -173,3 +173,23 @@ def test_a_name_that_is_not_utf8_is_an_error_that_can_be_printed(
     (message,) = texts(images())
     assert "not UTF-8" in message
     assert message.encode().endswith(b"\\udcff.png")
+
+
+def test_a_file_far_too_large_for_a_caption_is_not_read(
+    picture: Callable[..., Path], images: Callable[..., Source]
+) -> None:
+    caption = picture("a.png").with_suffix(".txt")
+    with caption.open("wb") as file:
+        file.truncate(1 << 40)
+    (finding,) = (each for each in scan(images()).findings if each.kind == "caption-unreadable")
+    assert "a.png" in finding.message
+    assert "over 1 MiB" in finding.message
+
+
+def test_names_cannot_give_orders_to_the_terminal(picture: Callable[..., Path], images: Callable[..., Source]) -> None:
+    picture("\x1b[2J\u202egnp.png", caption=None)
+    picture("two\nlines.png", caption=None)
+    (finding,) = (each for each in scan(images()).findings if each.kind == "caption-missing")
+    assert finding.message.isprintable()
+    assert "\\x1b[2J\\u202egnp.png" in finding.message
+    assert "two\\nlines.png" in finding.message

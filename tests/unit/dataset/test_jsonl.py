@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,3 +135,16 @@ def test_half_a_character_in_a_caption_is_an_error(
     found = scan(source)
     assert found.items == ()
     assert "half a character" in found.findings[0].message
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "huge"])
+def test_what_would_be_read_without_end_is_not_read(tmp_path: Path, images: Callable[..., Source], what: str) -> None:
+    file = tmp_path / "list.jsonl"
+    if what == "pipe":
+        os.mkfifo(file)
+    elif what == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        with file.open("wb") as opened:
+            opened.truncate(1 << 40)
+    assert only(images(directory=None, jsonl=file)).kind == "jsonl-unreadable"

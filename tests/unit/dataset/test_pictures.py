@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +63,27 @@ def test_a_rotation_tag_is_noticed_and_not_applied(picture: Callable[..., Path],
     exif[0x0112] = 6
     found = read_picture(picture(name, (70, 50), exif=exif))
     assert (found.size, found.turned) == ((70, 50), True)
+
+
+def test_a_pipe_in_a_pictures_place_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "a.png")
+    with pytest.raises(UnreadableError, match="a pipe"):
+        read_picture(folder / "a.png")
+
+
+def test_a_device_in_a_pictures_place_is_not_read_without_end(folder: Path) -> None:
+    (folder / "a.png").symlink_to("/dev/zero")
+    with pytest.raises(UnreadableError, match="device"):
+        read_picture(folder / "a.png")
+
+
+def test_postscript_under_a_pictures_name_is_never_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import EpsImagePlugin
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("Ghostscript was called")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", never)
+    Image.new("RGB", (64, 48)).save(folder / "a.png", "EPS")
+    with pytest.raises(UnreadableError, match="PostScript"):
+        read_picture(folder / "a.png")
