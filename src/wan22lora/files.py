@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,19 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """What is in a file of at most so many bytes.
+
+    Raises OSError for what cannot be read, and for what would be read without end: pipes, devices, larger files.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise OSError(None, "no file, but a pipe or a device")
+    if found.st_size > most:
+        raise OSError(None, f"it has over {most >> 20} MiB")
+    return path.read_bytes()
 
 
 @contextmanager

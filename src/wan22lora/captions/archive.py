@@ -19,6 +19,7 @@ from wan22lora.captions.together import split
 from wan22lora.dataset.listing import CLIP_EXTENSIONS, PICTURE_EXTENSIONS
 from wan22lora.dataset.problems import counted, listed
 from wan22lora.errors import DatasetError, Finding
+from wan22lora.files import read_file
 
 TEXTS = (".txt", ".md", ".text", ".caption", ".cap", "")
 ALL_IN_ONE = (".json", ".jsonl", ".csv", ".tsv")
@@ -90,7 +91,7 @@ def _members(path: Path, skipped: _Skipped) -> Iterator[Member]:
     elif _extension(path.name) in (*TEXTS, *ALL_IN_ONE):
         if path.stat().st_size > _LARGEST_SUM:
             raise ValueError("too large for captions")
-        yield Member(path.name, path.read_bytes())
+        yield Member(path.name, read_file(path, _LARGEST_SUM))
     else:
         raise ValueError("neither a zip archive nor a text")
 

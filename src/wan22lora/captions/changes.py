@@ -19,14 +19,17 @@ from pathlib import Path
 from wan22lora.captions.journal import FOLDER, Change, Entry, State, claimed, newest_first, next_number, record
 from wan22lora.dataset.problems import counted, listed
 from wan22lora.errors import DatasetError, Finding, MachineError
+from wan22lora.files import read_file
 
 _TEMPORARY = "writing.tmp"
+_LARGEST = 1 << 24
+"""Bytes of a caption's file; more is none."""
 
 
 def content_of(file: Path) -> bytes | None:
     """What is in a caption file now; None where there is none. Raises DatasetError where it cannot be read."""
     try:
-        return file.read_bytes()
+        return read_file(file, _LARGEST)
     except FileNotFoundError:
         return None
     except OSError as problem:

@@ -103,6 +103,8 @@ def common_rate(rates: list[float | None]) -> float | None:
 
 def _from_container(container: InputContainer, stream: VideoStream) -> Clip | None:
     """Count by the packets of an MP4 file; None where decoding could give another number."""
+    if _codec(stream) is None:
+        return None
     if "mp4" not in container.format.name.split(",") or stream.codec_context.name not in ("h264", "hevc"):
         return None
     hevc = stream.codec_context.name == "hevc"
@@ -128,6 +130,8 @@ def _from_container(container: InputContainer, stream: VideoStream) -> Clip | No
 
 
 def _decoded(container: InputContainer, stream: VideoStream, limit: int | None) -> Clip:
+    if _codec(stream) is None:
+        raise UnreadableError("its codec is not known")
     first: VideoFrame | None = None
     frames = 0
     for frame in container.decode(stream):
@@ -138,6 +142,12 @@ def _decoded(container: InputContainer, stream: VideoStream, limit: int | None) 
     if first is None:
         raise UnreadableError("no frame in it can be decoded")
     return Clip((first.width, first.height), frames, _rate(stream), _is_turned(first))
+
+
+def _codec(stream: VideoStream) -> str | None:
+    """None where FFmpeg has no decoder, which PyAV's own types do not tell of."""
+    context: object = stream.codec_context
+    return None if context is None else stream.codec_context.name
 
 
 def _rate(stream: VideoStream) -> float | None:

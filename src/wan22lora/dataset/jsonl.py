@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import stat
 from pathlib import Path
 
 from wan22lora.dataset.entries import BYTE_ORDER_MARK, Entry, check_caption, is_text
@@ -17,6 +16,7 @@ from wan22lora.dataset.latents import stem_of
 from wan22lora.dataset.problems import Problems
 from wan22lora.dataset.source import Source
 from wan22lora.errors import Finding
+from wan22lora.files import read_file
 
 LARGEST = 1 << 28
 """Bytes of a JSONL file, of a million items with long captions."""
@@ -25,12 +25,7 @@ LARGEST = 1 << 28
 def entries_in_jsonl(source: Source, file: Path) -> tuple[list[Entry], list[Finding]]:
     """What musubi-tuner lists, in its order, and what is wrong with the rest."""
     try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # would be read without end
-            raise OSError(None, "no file, but a pipe or a device")
-        if status.st_size > LARGEST:
-            raise OSError(None, f"it has over {LARGEST >> 20} MiB")
-        text = file.read_bytes().decode("utf-8")
+        text = read_file(file, LARGEST).decode("utf-8")
     except UnicodeDecodeError as problem:
         before = problem.object[: problem.start].count(b"\n")
         where, fix = f"{file}:{before + 1}", "Save the file as UTF-8."

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from wan22lora.check.clip_frames import frames_of
+from wan22lora.dataset.pictures import refuse_programs
 from wan22lora.sheet.content import Entry
 
 if TYPE_CHECKING:
@@ -46,10 +47,13 @@ def _thumbnails_of(entry: Entry, side: int, quality: int) -> tuple[bytes, ...]:
     if entry.shown == "clip":
         half = max(side // 2, 128)
         return tuple(_jpeg(frame, quality) for frame in frames_of(entry.path, FRAMES, half, entry.frame_limit))
+    if not os.path.isfile(entry.path):  # noqa: PTH113 - a pipe would be waited for without end
+        return ()
     from PIL import Image
 
     try:
         with Image.open(entry.path) as picture:
+            refuse_programs(picture)
             picture.draft("RGB", (side, side))
             small = picture.convert("RGB")
         small.thumbnail((side, side))

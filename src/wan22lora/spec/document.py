@@ -62,6 +62,10 @@ def in_file_order(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=order)
 
 
+LARGEST = 1_000_000
+"""Characters of a run.yaml; a device would be read without end."""
+
+
 def read_document(path: Path, *, shown_as: str | None = None) -> Document:
     """Reads a YAML 1.2 mapping (`3e-4` is a number, `yes` is a word).
 
@@ -70,7 +74,8 @@ def read_document(path: Path, *, shown_as: str | None = None) -> Document:
     """
     shown = shown_as or path.name
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as opened:
+            text = opened.read(LARGEST + 1)
     except FileNotFoundError:
         raise SpecError(
             f"{path}: there is no such file",
@@ -82,6 +87,8 @@ def read_document(path: Path, *, shown_as: str | None = None) -> Document:
         raise SpecError(f"{path}: is not a text file in UTF-8: byte {error.start + 1} cannot be read") from None
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(text) > LARGEST:
+        raise SpecError(f"{path}: has over {LARGEST:,} characters, which no run.yaml has")
     return parse_document(text, file=shown, folder=path.parent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from wan22lora.captions.changes import (
     carry_out,
     changes_to,
+    content_of,
     edited_since,
     make_again,
     renamed,
@@ -277,3 +279,14 @@ def test_neither_the_trainer_nor_check_sees_the_records(tmp_path: Path) -> None:
     change(tmp_path, a="words")
     assert scan(source) == before
     assert list(folder_remarks(source, list_folder(source))) == []
+
+
+@pytest.mark.parametrize("what", ["pipe", "device"])
+def test_what_would_be_read_without_end_is_no_caption(tmp_path: Path, what: str) -> None:
+    file = tmp_path / "a.txt"
+    if what == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    with pytest.raises(DatasetError, match="a pipe or a device"):
+        content_of(file)

@@ -154,3 +154,12 @@ def test_a_pipe_in_a_clips_place_is_not_waited_for(folder: Path) -> None:
     assert frames_of(folder / "a.mp4", 8, 256) == ()
     with pytest.raises(UnreadableError):
         read_clip(folder / "a.mp4")
+
+
+def test_a_clip_of_a_codec_that_nobody_knows_cannot_be_read(clip: Callable[..., Path]) -> None:
+    path = clip("a.mov", codec="mpeg4")
+    content = path.read_bytes()
+    assert b"mp4v" in content
+    path.write_bytes(content.replace(b"mp4v", b"zz9z").replace(b"esds", b"zzds"))
+    with pytest.raises(UnreadableError, match="codec"):
+        read_clip(path)

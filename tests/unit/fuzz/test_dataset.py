@@ -11,6 +11,7 @@ import codecs
 import contextlib
 import faulthandler
 import gc
+import importlib
 import io
 import os
 import random
@@ -41,6 +42,7 @@ CHUNKS = 7
 COUNT, FIRST = (int(part) for part in f"{os.environ.get('WAN22LORA_FUZZ', '2000')}:0".split(":")[:2])
 COMMANDS_EVERY = 8
 ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "cp437", "latin-1", "idna")
+MODULES = ("email.parser", "email.message", "importlib.metadata", "av", "PIL.ImageOps")
 EXIT_CODES = {0, 2, 3, 4, 7}
 
 
@@ -160,12 +162,14 @@ def _look(folder: Path) -> None:
 def _command(turn: int, place: Path, chance: random.Random) -> list[str]:
     folder, run_file, answers = str(place / "data"), str(place / "run.yaml"), str(place / "answers.zip")
     other = str(place / chance.choice(("list.jsonl", "answers.zip", "outside", "data/p1.png", "nowhere")))
+    if Path(other).is_fifo():  # whoever names a pipe wants it read
+        other = folder
     commands = (
         ["captions", "import", answers, folder, "--yes"],
         ["check", folder],
         ["captions", "import", answers, folder, "--yes", "--by", "order"],
         ["check", run_file, "--json"],
-        ["captions", "import", str(place / "list.jsonl"), folder, "--yes"],
+        ["captions", "import", other, folder, "--yes"],
         ["check", run_file, "--thorough"],
         ["captions", "apply", folder, "--trigger", "zxq", "--yes"],
         ["train", run_file, "--rehearse", "--dry-run"],
@@ -237,6 +241,8 @@ def _open_again(closed: list[Path]) -> None:
 def nobody() -> Iterator[None]:
     for encoding in ENCODINGS:  # nobody may not read where Python itself lies, perhaps
         codecs.lookup(encoding)
+    for module in MODULES:
+        importlib.import_module(module)
     with as_nobody():
         yield
 

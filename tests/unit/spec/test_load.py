@@ -266,3 +266,9 @@ def test_what_is_no_text_file_is_told_without_the_words_of_a_library(
         load_spec(path)
     assert told in str(caught.value)
     assert not any(words in str(caught.value) for words in ("Errno", "codec", "unicode string"))
+
+
+def test_a_run_yaml_without_end_is_not_read_to_it(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").symlink_to("/dev/zero")
+    with pytest.raises(SpecError, match="over 1,000,000 characters"):
+        load_spec(tmp_path / "run.yaml", gpu_free_gib=lambda: None)
