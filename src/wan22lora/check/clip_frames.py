@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan22lora.dataset.listing import media_among, names_in
+from wan22lora.dataset.pictures import refuse_programs
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -37,6 +38,7 @@ def _of_folder(folder: Path, count: int, side: int, limit: int | None) -> tuple[
     frames = []
     for name in _spread(media_among(names_in(folder), "images")[:limit], count):
         with Image.open(folder / name) as picture:
+            refuse_programs(picture)
             picture.draft("RGB", (side, side))
             frame = picture.convert("RGB")
         frame.thumbnail((side, side))

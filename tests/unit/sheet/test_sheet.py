@@ -22,6 +22,7 @@ from PIL import Image
 
 from wan22lora.check import seeing
 from wan22lora.check.checked import Checked
+from wan22lora.check.clip_frames import frames_of
 from wan22lora.check.examine import examine
 from wan22lora.check.forecast import forecast_of_folder
 from wan22lora.check.pictures import fit
@@ -33,6 +34,7 @@ from wan22lora.errors import SpecError
 from wan22lora.kinds import TITLES
 from wan22lora.sheet.content import Content, Entry, content_of, crop_of
 from wan22lora.sheet.page import BLOCK, page
+from wan22lora.sheet.thumbnails import thumbnails
 from wan22lora.sheet.write import write_sheet
 
 from ...every_finding import HOSTILE_CAPTION, HOSTILE_NAME, make
@@ -312,3 +314,20 @@ def test_a_sheet_that_fails_half_way_leaves_the_old_one(
         write_sheet(file, checked(images()))
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_postscript_under_a_pictures_name_is_not_drawn(
+    folder: Path, images: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would start Ghostscript, and what the file says would be run."""
+    from PIL import EpsImagePlugin
+
+    (folder / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    (folder / "a.txt").write_text("zxq", encoding="utf-8")
+    started: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **_: started.append(arguments))
+    content = content_of(checked(images()))
+    assert [entry.path.name for entry in content.entries] == ["a.png"]
+    assert list(thumbnails(content.entries)) == [()]
+    assert frames_of(folder, 4, 64) == ()
+    assert started == []
