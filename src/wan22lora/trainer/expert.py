@@ -15,7 +15,7 @@ from .ema import Average
 from .events import Events
 from .failing import TrainingFailed
 from .fast.starting import require_compiling, start_fast
-from .fast.weights import Unsupported
+from .fast.weights import NoFp8, Unsupported
 from .loading import loading
 from .loop import Loop
 from .metadata import checkpoint_metadata, training_metadata
@@ -98,11 +98,15 @@ class Expert(WanNetworkTrainer):
 
     def _prepare_with_accelerator(self, args: Namespace, accelerator: Any, *given: Any) -> Any:
         prepared = super()._prepare_with_accelerator(args, accelerator, *given)
-        if args.speed == "fast":
+        if args.speed != "reference":
             try:
-                print(f"speed: fast; {start_fast(args, accelerator, *prepared[:2])}", flush=True)
+                print(f"speed: {args.speed}; {start_fast(args, accelerator, *prepared[:2])}", flush=True)
+            except NoFp8 as reason:
+                text = f"speed: max multiplies numbers of 8 bits, which do not go with {reason}"
+                raise TrainingFailed("not-fast", text, "speed: fast") from None
             except Unsupported as reason:
-                raise TrainingFailed("not-fast", f"speed: fast does not know {reason}", "speed: reference") from None
+                text = f"speed: {args.speed} does not know {reason}"
+                raise TrainingFailed("not-fast", text, "speed: reference") from None
         return prepared
 
     def _run_training_loop(self, *given: Any) -> None:

@@ -40,10 +40,18 @@ OPTIONS: tuple[TrainerOption, ...] = (
     TrainerOption("validate_every_steps", int, 0, "optimizer steps between two validations; 0 for none"),
     TrainerOption("validation_timesteps", int, 8, "timesteps at which each held-out item is validated"),
     TrainerOption(
-        "speed", str, "reference", "reference: by musubi's modules; fast: the same in less time", ("reference", "fast")
+        "speed",
+        str,
+        "reference",
+        "reference: by musubi's modules; fast: the same in less time; max: nearly the same in fp8",
+        ("reference", "fast", "max"),
     ),
-    TrainerOption("activation_budget", float, 1.0, "fast: share, 0 to 1, of what can be kept for the backward pass"),
-    TrainerOption("weights_cast_once", int, 0, "fast: 1 keeps cast weights instead of casting for each use"),
+    TrainerOption(
+        "activation_budget", float, 1.0, "fast, max: share, 0 to 1, of what can be kept for the backward pass"
+    ),
+    TrainerOption(
+        "weights_cast_once", int, 0, "1 keeps cast weights (max: transposed ones) instead of making them each time"
+    ),
     TrainerOption("ema_decay", float, 0.0, "decay of the averaged LoRA that is saved beside the plain one; 0 for none"),
 )
 

@@ -1,11 +1,13 @@
 """Run by musubi-tuner's Python: how far the fast path is from musubi's own modules, as JSON.
 
-argv: "eager", or "compiled" for what a compiler makes of it. Distances are relative, in Euclidean norm.
+argv: "eager", "fp8" for products in 8 bits, or "compiled" for what a compiler makes of both. Distances are relative, in
+Euclidean norm.
 """
 
 import json
 import sys
 from collections import Counter
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +21,7 @@ from musubi_tuner.networks import lora_wan
 from torch.profiler import profile
 
 from wan22lora.trainer.fast import block as fast_block
-from wan22lora.trainer.fast import keeping, making, weights
+from wan22lora.trainer.fast import fp8, keeping, making, weights
 
 SIZES = {"dim": 64, "ffn_dim": 160, "freq_dim": 64, "num_heads": 2, "num_layers": 3, "text_len": 24}
 KINDS = {
@@ -74,9 +76,12 @@ def distance(one, other):
     return ((one.double() - other.double()).norm() / other.double().norm()).item()
 
 
-def distances(kind, shape, network_arguments=None, checkpointing=False, **how):
+def distances(kind, shape, network_arguments=None, checkpointing=False, prepare=None, **how):
     known = build(kind, network_arguments, checkpointing)
     fast = build(kind, network_arguments, checkpointing)
+    if prepare is not None:
+        prepare["known"](known[0])
+        prepare["fast"](fast[0])
     making.make_fast(*fast, checkpointing=checkpointing, **how)
     expected, wanted = learn(*known, kind, shape)
     prediction, gradients = learn(*fast, kind, shape)
@@ -165,6 +170,81 @@ def computed_again():
     return told
 
 
+SCALES = {"none": None, "tensor": (1,), "row": (None, 1), "group": (None, 2, 1)}
+"""Of weights in fp8, by what has one; None stands for the rows."""
+
+
+def with_fp8_weights(model, scales, whole):
+    """Weights in e4m3, scaled at random, as musubi holds them; `whole` makes numbers of them again."""
+    generator = torch.Generator().manual_seed(11)
+    for linear in model.blocks.modules():
+        if isinstance(linear, torch.nn.Linear):
+            weight, shape = (4 * linear.weight.data).to(torch.float8_e4m3fn), SCALES[scales]
+            scale = torch.ones(1, 1, 1)
+            if shape is not None:
+                shape = [linear.out_features if size is None else size for size in shape]
+                scale = 0.25 + torch.rand(shape, generator=generator)
+            if whole:
+                scale = scale.reshape(-1, 1, 1) if scale.dim() < 3 else scale
+                linear.weight.data = (weight.float().unflatten(1, (scale.shape[1], -1)) * scale).flatten(1)
+            else:
+                linear.weight.data = weight
+                if shape is not None:
+                    linear.scale_weight = scale
+
+
+def in_fp8():
+    """How far predictions and gradients are from those of float32 with the same weights."""
+    cases = {
+        "none": ("t2v", "picture", {}),
+        "tensor": ("t2v", "two", {"checkpointing": True}),
+        "row": ("i2v", "two", {"checkpointing": True, "transposed": True, "share": 0.5}),
+        "group": ("t2v", "clip", {"checkpointing": True, "in_blocks": False}),
+    }
+    told = {}
+    for scales, (kind, shape, how) in cases.items():
+        prepare = {"known": partial(with_fp8_weights, scales=scales, whole=True)}
+        prepare["fast"] = partial(with_fp8_weights, scales=scales, whole=False)
+        told[scales] = distances(kind, shape, prepare=prepare, compiled=False, fp8_results=torch.float32, **how)
+    return told
+
+
+def product_in_fp8():
+    """The product and its gradients against those of the numbers that quantising leaves, reckoned in float64."""
+    generator = torch.Generator().manual_seed(2)
+
+    def noise(*sizes):
+        return torch.randn(sizes, generator=generator)
+
+    x, down, up = (each.requires_grad_() for each in (noise(5, 32), noise(8, 32), noise(2, 24, 4)))
+    weight, scale, bias, gradient = noise(48, 32).to(fp8.E4M3), 0.5 + noise(48).square(), noise(48), noise(5, 48)
+    gradient[:, :24] *= 1e-3
+    x.data[1] *= 1e4
+    x.data[2] = 0.0
+    told = {}
+    for name, transposed in (("for each use", weight.new_empty(0)), ("once", weight.t().contiguous())):
+        narrow = x.detach() @ down.detach().t()
+        frozen = (weight, scale, transposed, bias, torch.float32)
+        y = fp8.fp8_with_lora(x, narrow, down, up, 0.5, *fp8.quantise(x.detach()), *frozen)
+        x.grad = down.grad = up.grad = None
+        y.backward(gradient)
+        found = [y.detach(), x.grad, down.grad, up.grad]
+        numbers, rows = fp8.quantise(x.detach())
+        exact = [each.detach().double().requires_grad_() for each in (x, down, up)]
+        inner = (exact[0] @ exact[1].t()).chunk(2, 1)
+        lora = torch.cat([half @ own.t() for half, own in zip(inner, exact[2], strict=True)], 1)
+        frozen_weight = weight.double() * scale.double().unsqueeze(1)
+        expected = (numbers.double() * rows) @ frozen_weight.t() + bias + 0.5 * lora
+        (0.5 * lora).backward(gradient.double())
+        numbers, rows = fp8.quantise(gradient * scale)
+        of_x = exact[0].grad + (numbers.double() * rows) @ weight.double()
+        wanted = [expected.detach(), of_x, exact[1].grad, exact[2].grad]
+        told[name] = [distance(one, other) for one, other in zip(found, wanted, strict=True)]
+    numbers, rows = fp8.quantise(x.detach())
+    told["rows"] = [distance(numbers[row].float() * rows[row], x.detach()[row]) for row in (0, 1, 3, 4)]
+    return told
+
+
 def refused():
     told = {}
     for name, arguments in (("dropout", {"neuron_dropout": 0.1}), ("rank dropout", {"rank_dropout": "0.1"})):
@@ -183,11 +263,19 @@ def main(how):
         answer = {"bfloat16": bfloat16(), "computed again": computed_again(), "refused": refused()}
         attend_exactly()
         answer["distances"] = eager()
+    elif how == "fp8":
+        attend_exactly()
+        answer = {"product": product_in_fp8(), "distances": in_fp8()}
     else:
         attend_exactly()
         sizes = keeping.Shape(24, 24, SIZES["dim"], SIZES["ffn_dim"]).stages()
         share = sum(sizes[:2]) / sum(sizes)  # the same for all blocks: one compilation
-        answer = {"distances": {"compiled": distances("t2v", "two", compiled=True, checkpointing=True, share=share)}}
+        same = {"compiled": True, "checkpointing": True, "share": share}
+        weights_of = {
+            name: partial(with_fp8_weights, scales="row", whole=name == "known") for name in ("known", "fast")
+        }
+        answer = {"distances": {"compiled": distances("t2v", "two", **same)}}
+        answer["fp8"] = distances("t2v", "two", prepare=weights_of, fp8_results=torch.float32, **same)
     print()
     print(json.dumps(answer))
 

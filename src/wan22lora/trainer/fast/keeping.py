@@ -100,7 +100,8 @@ class _Policy:
         return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
     def _name(self, again: bool, operator: Any) -> str | None:
-        if operator in (torch.ops.wan22lora.with_lora.default, torch.ops.aten.addmm.default):
+        own = torch.ops.wan22lora
+        if operator in (own.with_lora.default, own.fp8_with_lora.default, torch.ops.aten.addmm.default):
             return next(self._products[again])
         if "scaled_dot_product" in str(operator):
             return next(self._attentions[again])

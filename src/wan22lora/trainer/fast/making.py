@@ -27,26 +27,39 @@ def make_fast(
     share: float = 1.0,
     in_blocks: bool = True,
     weights_in: torch.dtype | None = None,
+    fp8_results: torch.dtype | None = None,
+    transposed: bool = False,
 ) -> str:
     """Has the blocks of `model`, a WanModel under the LoRA `network`, compute the fast way from now on; tells how.
 
     `checkpointing` as musubi's option: without it, everything that the backward pass uses is kept. `share`, 0 to 1, is
     how much of what takes long to compute is kept with it. Without `in_blocks` a block is kept or computed again as a
-    whole, which blocks that are swapped need. `weights_in` casts the blocks' weights for good, not for each use.
-    Raises Unsupported, with the model as it was.
+    whole, which blocks that are swapped need. `weights_in` casts the blocks' weights for good, not for each use. With
+    `fp8_results` products with frozen weights are made in 8 bits and come in this type; `transposed` keeps a second
+    copy of those weights for the backward pass. Raises Unsupported or NoFp8, with the model as it was.
     """
     layers = Layers(network)
     require_supported(model)
+    if fp8_results is not None:
+        layers.multiply_in_fp8(model, fp8_results)
     if model.model_version != "2.1":
         model.set_time_embedding_v2_1(True)  # one embedding a sample: all its tokens have the same timestep
     if weights_in is not None:
         layers.cast(model, weights_in)
     if in_blocks:
         layers.pack(model)
+    if transposed:
+        layers.transpose(model)
     fast = _Fast(layers, Sizes(model.num_heads, model.eps), compiled, share, model)
     for number, block in enumerate(model.blocks):
         block.forward = _FastBlock(fast, block, number, checkpointing, in_blocks)
-    return f"{'compiled' if compiled else 'not compiled'}; {_kept(checkpointing, in_blocks, share)}"
+    how = "compiled" if compiled else "not compiled"
+    products = f"products in 8 bits, as {_name(fp8_results)}; " if fp8_results is not None else ""
+    return f"{how}; {products}{_kept(checkpointing, in_blocks, share)}"
+
+
+def _name(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def _kept(checkpointing: bool, in_blocks: bool, share: float) -> str:

@@ -12,7 +12,10 @@ import torch
 
 
 class Rotation(NamedTuple):
-    """How far the pairs of each token turn: cosines and sines, [1 or batch, tokens, 1, half of a head] in float32."""
+    """How far the pairs of each token turn, [1 or batch, tokens, 1, head] in float32, the same for both of a pair.
+
+    The sine of the first of a pair is negative.
+    """
 
     cos: torch.Tensor
     sin: torch.Tensor
@@ -20,9 +23,9 @@ class Rotation(NamedTuple):
 
 def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     """Turns neighbouring pairs of x [batch, tokens, heads, head]; in x's type."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = rotation
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+    whole = x.float()
+    other = whole.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(whole * rotation.cos, other, rotation.sin).to(x.dtype)
 
 
 class Rotations:
@@ -40,7 +43,10 @@ class Rotations:
         made_from = turns[:1] if same else turns
         key = tuple(map(id, made_from))
         if key not in self._known:
-            stacked = torch.view_as_real(torch.stack(made_from)).float()
-            rotation = Rotation(*(part.contiguous() for part in stacked.unbind(-1)))
+            turn = torch.stack(made_from)
+            cos, sin = (
+                torch.stack(both, -1).flatten(-2).float() for both in ((turn.real,) * 2, (-turn.imag, turn.imag))
+            )
+            rotation = Rotation(cos.contiguous(), sin.contiguous())
             self._known[key] = (list(made_from), rotation)  # kept alive, or another tensor could take the id
         return self._known[key][1]

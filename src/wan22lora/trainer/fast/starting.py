@@ -9,8 +9,9 @@ import torch
 
 from ..failing import TrainingFailed
 from .ability import what_lacks
+from .fp8 import results_of
 from .making import make_fast
-from .weights import Unsupported
+from .weights import NoFp8, Unsupported
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -25,14 +26,15 @@ def require_compiling() -> None:
 def start_fast(args: Namespace, accelerator: Any, transformer: Any, network: Any) -> str:
     """Belongs after accelerate has prepared both and before the first step; tells what was made, for the log.
 
-    Raises Unsupported, with the model as it was. Blocks that are swapped are kept or computed again as a whole, and
-    their weights stay as they are: musubi moves them by their places in the modules.
+    Raises Unsupported or, with `speed: max`, NoFp8, with the model as it was. Blocks that are swapped are kept or
+    computed again as a whole, and their weights stay as they are: musubi moves them by their places in the modules.
     """
     if args.compile:
         raise Unsupported("--compile, which this path does for itself")
     if args.gradient_checkpointing_cpu_offload:
         raise Unsupported("--gradient_checkpointing_cpu_offload")
     half = HALVES.get(accelerator.mixed_precision)
+    fp8 = _results(half or torch.float32, accelerator.device) if args.speed == "max" else None
     return make_fast(
         accelerator.unwrap_model(transformer),
         accelerator.unwrap_model(network),
@@ -40,5 +42,17 @@ def start_fast(args: Namespace, accelerator: Any, transformer: Any, network: Any
         checkpointing=args.gradient_checkpointing,
         share=args.activation_budget,
         in_blocks=not args.blocks_to_swap,
-        weights_in=half if args.weights_cast_once and not args.blocks_to_swap else None,
+        weights_in=half if args.weights_cast_once and not args.blocks_to_swap and fp8 is None else None,
+        fp8_results=fp8,
+        transposed=bool(args.weights_cast_once and not args.blocks_to_swap and fp8 is not None),
     )
+
+
+def _results(kind: torch.dtype, device: torch.device) -> torch.dtype:
+    results = results_of(kind, device)
+    if results is not None:
+        return results
+    if device.type != "cuda":
+        raise NoFp8(f"torch {torch.__version__} on this processor")
+    major, minor = torch.cuda.get_device_capability(device)
+    raise NoFp8(f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor} where 8.9 is needed")

@@ -9,7 +9,8 @@ from musubi_tuner.networks.lora import LoRAModule
 from musubi_tuner.wan.modules.model import WanCrossAttention
 
 from .block import Attention, Weights
-from .products import Product
+from .fp8 import E4M3, quantise
+from .products import Fp8, Product
 
 ATTENTION_MODES = ("torch", "sdpa", "xformers", "flash", "flash2")
 """Modes that compute the same attention; scaled_dot_product_attention has them all, and chooses for itself."""
@@ -17,6 +18,10 @@ ATTENTION_MODES = ("torch", "sdpa", "xformers", "flash", "flash2")
 
 class Unsupported(Exception):
     """A model or a LoRA that only musubi's own modules compute; the text says what of it."""
+
+
+class NoFp8(Exception):
+    """Weights or a device with which there are no products in 8 bits; the text says what of it."""
 
 
 class Layers:
@@ -27,6 +32,10 @@ class Layers:
         self.loras: list[Any] = list(getattr(network, "unet_loras", []))
         self._of: dict[int, Any] = {}
         self._packed: dict[tuple[int, ...], torch.Tensor] = {}
+        self._scales: dict[int, torch.Tensor] = {}
+        self._transposed: dict[tuple[int, ...], torch.Tensor] = {}
+        self._fp8s: dict[tuple[int, ...], Fp8] = {}
+        self._results: torch.dtype | None = None
         for lora in self.loras:
             if type(lora) is not LoRAModule or lora.split_dims is not None:
                 raise Unsupported(f"a network of {type(lora).__name__}")
@@ -47,6 +56,34 @@ class Layers:
                 if isinstance(linear, torch.nn.Linear) and not hasattr(linear, "scale_weight"):
                     linear.weight.data = linear.weight.data.to(dtype)
 
+    def multiply_in_fp8(self, model: Any, results: torch.dtype) -> None:
+        """Belongs before `pack`. `results` is the type that products come in. Raises NoFp8 with the model as it was."""
+        linears = [
+            linear for block in model.blocks for linear in block.modules() if isinstance(linear, torch.nn.Linear)
+        ]
+        for linear in linears:
+            if linear.weight.dtype != E4M3:
+                raise NoFp8(f"weights in {str(linear.weight.dtype).removeprefix('torch.')}")
+        device = model.patch_embedding.weight.device
+        ones: dict[int, torch.Tensor] = {}
+        for linear in linears:
+            rows, scale = linear.out_features, getattr(linear, "scale_weight", None)
+            if scale is None:
+                self._scales[id(linear)] = ones.setdefault(rows, torch.ones(rows, device=device))
+            else:
+                if scale.dim() == 3:
+                    scale = _scale_rows(linear, device)
+                self._scales[id(linear)] = scale.float().to(device).flatten().expand(rows).contiguous()
+        self._results = results
+
+    def transpose(self, model: Any) -> None:
+        """Keeps each weight lying column by column as well, as the backward pass needs it. Belongs after `pack`."""
+        for block in model.blocks:
+            for linears in _products_of(block):
+                for each in [linears] if tuple(map(id, linears)) in self._packed else [[one] for one in linears]:
+                    key = tuple(map(id, each))
+                    self._transposed[key] = self._packed.get(key, each[0].weight.data).t().contiguous()
+
     def pack(self, model: Any) -> None:
         """Lays weights that multiply the same input one below the other, so that one product makes q, k and v."""
         for block in model.blocks:
@@ -55,7 +92,10 @@ class Layers:
                     packed = torch.cat([linear.weight.data.view(torch.uint8) for linear in linears])
                     for linear, rows in zip(linears, packed.chunk(len(linears)), strict=True):
                         linear.weight.data = rows.view(linear.weight.dtype)
-                    self._packed[tuple(map(id, linears))] = packed.view(linears[0].weight.dtype)
+                    # A parameter, as compilers know that to be kept anyway: of a plain tensor they keep the transposed
+                    # copy for the backward pass, which is as large.
+                    whole = torch.nn.Parameter(packed.view(linears[0].weight.dtype), requires_grad=False)
+                    self._packed[tuple(map(id, linears))] = whole
 
     def weights(self, block: Any, multiplier: float) -> Weights:
         """Everything that `block` computes with, while the LoRA has this multiplier."""
@@ -81,20 +121,46 @@ class Layers:
     def _product(self, linears: list[Any], multiplier: float) -> Product:
         first = linears[0]
         weight = self._packed.get(tuple(map(id, linears)), first.weight)
+        fp8 = self._fp8(linears) if self._results is not None else None
         biases, scale = tuple(linear.bias for linear in linears), getattr(first, "scale_weight", None)
         loras = [self._of[id(linear)] for linear in linears if id(linear) in self._of]
         strength = float(loras[0].scale) * multiplier if loras else 0.0
         if not strength:
-            return Product(weight, biases, scale)
+            return Product(weight, biases, scale, fp8)
         downs, ups = (tuple(getattr(lora, name).weight for lora in loras) for name in ("lora_down", "lora_up"))
-        return Product(weight, biases, scale, downs, ups, strength)
+        return Product(weight, biases, scale, fp8, downs, ups, strength)
+
+    def _fp8(self, linears: list[Any]) -> Fp8:
+        assert self._results is not None
+        key = tuple(map(id, linears))
+        if key not in self._fp8s:
+            scales = [self._scales[each] for each in key]
+            transposed = self._transposed.get(key, scales[0].new_empty(0, dtype=E4M3))
+            self._fp8s[key] = Fp8(torch.cat(scales), transposed, self._results)
+        return self._fp8s[key]
 
     def _alike(self, linears: list[Any]) -> bool:
         """Whether one product can make what these make: of one shape, with LoRAs of one rank and scale or without."""
         loras = [self._of.get(id(linear)) for linear in linears]
         kinds = {None if lora is None else (lora.lora_dim, float(lora.scale)) for lora in loras}
         shapes = {(linear.weight.shape, linear.weight.dtype) for linear in linears}
-        return len(kinds) == len(shapes) == 1 and not any(hasattr(linear, "scale_weight") for linear in linears)
+        scaled = self._results is None and any(hasattr(linear, "scale_weight") for linear in linears)
+        return len(kinds) == len(shapes) == 1 and not scaled
+
+
+def _products_of(block: Any) -> list[list[Any]]:
+    """The linear layers of a block, those together that multiply the same."""
+    own, cross = block.self_attn, block.cross_attn
+    return [_inputs(own, "qkv"), [own.o], [cross.q], _inputs(cross, "kv"), [cross.o], [block.ffn[0]], [block.ffn[2]]]
+
+
+def _scale_rows(linear: Any, device: torch.device) -> torch.Tensor:
+    """Gives the weight one scale for each row instead of one for each group of columns; the scale, [out, 1]."""
+    scale = linear.scale_weight.to(device)
+    groups = linear.weight.data.to(device).float().unflatten(1, (scale.shape[1], -1))
+    weight, linear.scale_weight = quantise((groups * scale).flatten(1))
+    linear.weight.data = weight.to(linear.weight.device)
+    return linear.scale_weight
 
 
 def _inputs(attention: Any, names: str) -> list[Any]:
