@@ -29,6 +29,7 @@ from .parts import Parts
 from .position import Position
 from .preservation import Preservation
 from .reporting import Reporting
+from .stepping import can_fuse, fuse, update_where_finite
 from .stopping import Stop
 from .validation import Validation
 
@@ -87,6 +88,10 @@ class _Running:
         self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer, self._parts)
         self._step = _Step()
         self._nan_steps = 0
+        self._fusible = can_fuse(self._parts.optimizer.optimizer)
+        self._fused = self._fusible and self._args.speed != "reference"
+        self._scale = 0.0
+        """Of the gradients in fp16, after the last step."""
         self._not_finite = ""
         """What of the last step was no finite number."""
 
@@ -112,6 +117,9 @@ class _Running:
         if snapshot is not None:
             self._snapshot, self._at, self._random = snapshot, snapshot.at, snapshot.random
             self._epoch_random = snapshot.epoch_random
+        if self._fusible:
+            fuse(self._parts.optimizer.optimizer, self._fused)
+        self._scale = self._accelerator.scaler.get_scale() if self._accelerator.scaler is not None else 0.0
         total, epochs, state = self._args.max_train_steps, self._loop.epochs, self._loop.continuing.newest
         self._loop.events.emit(
             "training-begun", step=self._at.step, total=total, epoch=self._at.epoch + 1, epochs=epochs, state=state
@@ -208,17 +216,9 @@ class _Running:
     def _update(self) -> None:
         """One optimizer step, left out where a number that is none would ruin the weights for good."""
         args, parts = self._args, self._parts
-        losses, preservation = _numbers(self._step.losses), _numbers(self._step.preservation)
         lr = float(parts.lr_scheduler.get_last_lr()[0])
-        self._not_finite = ""
-        if not all(map(math.isfinite, (*losses, *preservation))):
-            self._not_finite = "the loss"
-        elif not self._clip_gradients():
-            self._not_finite = "a gradient"
+        losses, preservation, skipped = self._update_at_once() if self._fused else self._update_after_looking()
         finite = not self._not_finite
-        if finite:
-            parts.optimizer.step()
-            parts.lr_scheduler.step()
         parts.optimizer.zero_grad(set_to_none=True)
         if finite and args.scale_weight_norms:
             self._lora.apply_max_norm_regularization(args.scale_weight_norms, self._accelerator.device)
@@ -231,20 +231,56 @@ class _Running:
             preservation=preservation,
             lr=lr,
             samples=self._step.samples,
-            skipped=not finite or self._accelerator.optimizer_step_was_skipped,
+            skipped=skipped,
         )
         self._step = _Step()
 
-    def _clip_gradients(self) -> bool:
+    def _update_after_looking(self) -> tuple[list[float], list[float], bool]:
+        """Losses, those of preservation, and whether nothing was learned."""
+        parts = self._parts
+        losses, preservation = _numbers(self._step.losses), _numbers(self._step.preservation)
+        self._not_finite = ""
+        if not all(map(math.isfinite, (*losses, *preservation))):
+            self._not_finite = "the loss"
+        elif not self._clip_gradients():
+            self._not_finite = "a gradient"
+        if self._not_finite:
+            return losses, preservation, True
+        parts.optimizer.step()
+        parts.lr_scheduler.step()
+        return losses, preservation, bool(self._accelerator.optimizer_step_was_skipped)
+
+    def _update_at_once(self) -> tuple[list[float], list[float], bool]:
+        """The same by a fused optimizer: what came of it is looked at only when everything is sent to the GPU."""
+        parts, scaler = self._parts, self._accelerator.scaler
+        finite = self._clip_gradients()
+        if scaler is not None:
+            parts.optimizer.step()  # the scaler tells a fused optimizer where a gradient is not finite
+        else:
+            finite &= torch.stack([*self._step.losses, *self._step.preservation]).isfinite().all()
+            update_where_finite(parts.optimizer, finite)
+        losses, preservation = _numbers(self._step.losses), _numbers(self._step.preservation)
+        self._not_finite = ""
+        if not all(map(math.isfinite, (*losses, *preservation))):
+            self._not_finite = "the loss"
+        elif not finite:
+            self._not_finite = "a gradient"
+        before, self._scale = self._scale, 0.0 if scaler is None else scaler.get_scale()
+        skipped = bool(self._not_finite) or self._scale < before  # accelerate cannot tell with a fused optimizer
+        if not skipped:
+            parts.lr_scheduler.step()
+        return losses, preservation, skipped
+
+    def _clip_gradients(self) -> torch.Tensor:
         """Whether they are finite numbers; the scaler of fp16 looks after that by itself."""
         limit, parameters = self._args.max_grad_norm, list(self._lora.get_trainable_params())
         norm = self._accelerator.clip_grad_norm_(parameters, limit) if limit != 0.0 else None
         if self._accelerator.scaler is not None:
-            return True
+            return torch.tensor(True)
         if norm is None:
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             norm = torch.stack(torch._foreach_norm(gradients)).sum()
-        return bool(torch.isfinite(norm))
+        return torch.isfinite(norm)
 
     def _after_update(self) -> None:
         loop, step = self._loop, self._at.step
