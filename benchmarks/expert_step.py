@@ -1,4 +1,4 @@
-"""What a training step of one expert takes, `speed: reference` against `speed: fast`, under limits of GPU memory.
+"""What a training step of one expert takes at each `speed`, under limits of GPU memory.
 
     python benchmarks/expert_step.py --python PYTHON --musubi CHECKOUT --dit FILE --work FOLDER [--case clips] [ROW...]
 
@@ -30,6 +30,9 @@ TABLE = (
     "fast-22:22:--gradient_checkpointing --speed fast --activation_budget 0.22",
     "fast-44:44:--gradient_checkpointing --speed fast",
     "fast-76:76:--speed fast --weights_cast_once 1",
+    "max-22:22:--gradient_checkpointing --speed max --activation_budget 0.22",
+    "max-44:44:--gradient_checkpointing --speed max",
+    "max-76:76:--speed max --weights_cast_once 1",
 )
 CASES = {
     "stills": [(960, 960, 1)] * 8 + [(832, 1104, 1)] * 5 + [(1104, 832, 1)] * 5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from .asking import ask
 from .command_line import CommandLine, write_pictures
 from .environment import SmallModels
-from .trainings import Trainings
+from .trainings import Moment, Trainings
 
 RUN = """
 name: {name}
@@ -135,3 +136,46 @@ def test_a_run_that_asks_for_it_learns_the_same(
         assert any("speed: fast; not compiled" in log.read_text(encoding="utf-8") for log in logs) == (speed == "fast")
     assert len(losses["fast"]) == 12
     assert losses["fast"] == pytest.approx(losses["reference"], rel=2e-4)
+
+
+IN_FP8 = "--fp8_base --fp8_scaled"
+
+
+@pytest.mark.parametrize("options", ["", "--gradient_checkpointing --activation_budget 0.3"])
+def test_speed_max_learns_within_a_hundredth(trainings: Trainings, options: str) -> None:
+    reference, near = (trainings.train(f"{options} {IN_FP8} --speed {speed}") for speed in ("reference", "max"))
+    assert near.exit_code == 0, near.log
+    assert "products in 8 bits" in near.log
+    assert near.losses.keys() == reference.losses.keys()
+    assert near.losses != reference.losses
+    for step, loss in reference.losses.items():
+        assert near.losses[step] == pytest.approx(loss, rel=1e-2)
+
+
+def test_speed_max_says_that_it_needs_weights_in_8_bits(trainings: Trainings) -> None:
+    trained = trainings.train("--speed max")
+    (failed,) = trained.told("training-failed")
+    assert (failed["reason"], failed["fix"]) == ("not-fast", "speed: fast")
+    assert failed["text"] == "speed: max multiplies numbers of 8 bits, which do not go with weights in float32"
+
+
+@pytest.mark.parametrize("speed", ["fast", f"max {IN_FP8} --gradient_checkpointing"])
+def test_a_killed_training_goes_on_to_the_same_lora(trainings: Trainings, speed: str) -> None:
+    options = f"--speed {speed} --states_every_minutes 0 --states_every_steps 2"
+    whole, folder = trainings.train(options), trainings.new()
+    killed = trainings.train(options, folder, [Moment(60, ("loop._update",))])
+    continued = trainings.train(options, folder)
+    assert (killed.exit_code, continued.exit_code) == (-signal.SIGKILL, 0)
+    assert continued.loras == whole.loras
+    assert continued.losses == whole.losses
+
+
+def test_a_training_goes_on_at_another_speed(trainings: Trainings) -> None:
+    options, folder = "--states_every_minutes 0 --states_every_steps 2", trainings.new()
+    whole = trainings.train(options)
+    for moment, speed in ((60, "fast"), (60, "reference"), (None, "fast")):
+        moments = [] if moment is None else [Moment(moment, ("loop._update",))]
+        trained = trainings.train(f"{options} --speed {speed}", folder, moments)
+    assert trained.exit_code == 0, trained.log
+    for step, loss in whole.losses.items():
+        assert trained.losses[step] == pytest.approx(loss, rel=2e-4)

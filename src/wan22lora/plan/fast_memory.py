@@ -34,14 +34,16 @@ class Constants:
     everything: float
     """How many times `keepable_gib` it takes to keep all that the backward pass uses, without checkpointing."""
     cast: float | None
-    """What the blocks' weights take more once they are cast for good; None where they are never cast."""
+    """What the blocks' weights take more once they are cast, or transposed, for good; None where they never are."""
 
 
 CONSTANTS: Mapping[str, Constants] = {
     "fast": Constants(fixed=14.59, token=6.075e-4, everything=1.75, cast=13.44),
+    "max": Constants(fixed=14.30, token=6.075e-4, everything=1.76, cast=13.44),
 }
 """By `speed`. Without checkpointing there is one row: of its 56.4 GiB, `cast` is reckoned (the blocks' weights are as
-large again as in 8 bits), and the rest gives `everything`."""
+large again as in 8 bits), and the rest gives `everything`. What a token takes is fitted to a row of clips under `fast`;
+under `max` there is none."""
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,8 @@ class Spec:
     pin: Pin
     trainer: Literal["extension", "plain"]
     """extension: wan22lora's own loop inside musubi's Python; plain: musubi's program."""
-    speed: Literal["reference", "fast"]
-    """reference: by musubi's modules; fast: the same in less time."""
+    speed: Literal["reference", "fast", "max"]
+    """reference: by musubi's modules; fast: the same in less time; max: nearly the same, with products in fp8."""
     parallel: Literal["experts", "off"]
     """What several GPUs are for: the experts at the same time, or nothing."""
     stop_grace: float

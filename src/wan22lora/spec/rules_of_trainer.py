@@ -23,6 +23,9 @@ def broken_by_trainer(spec: Spec) -> Iterator[Finding]:
     else:
         for expert in spec.experts if spec.speed != "reference" else ():
             yield from left_to_musubi(spec, expert)
+            if spec.speed == "max" and not expert.settings.fp8_base:
+                text = "is off, and speed: max multiplies with weights of 8 bits"
+                yield Finding(expert.where("fp8_base"), text, "fp8_base: true, or speed: fast")
     for expert in spec.experts:
         yield from _preservation(expert, spec)
         yield from _validation(expert, spec)

@@ -57,12 +57,20 @@ def test_the_extension_is_fast_unless_it_is_told_otherwise(load: Load, line: str
 @pytest.mark.parametrize(
     "lines", ["trainer: plain", "pin: article\ntrain: {save_precision: null}"], ids=["plain", "article"]
 )
-def test_musubis_own_program_has_no_fast_path(refuse: Refuse, load: Load, lines: str) -> None:
-    (finding,) = refuse(f"{SHORT}speed: fast\n{lines}\n")
+@pytest.mark.parametrize("speed", ["fast", "max"])
+def test_musubis_own_program_has_no_fast_path(refuse: Refuse, load: Load, lines: str, speed: str) -> None:
+    (finding,) = refuse(f"{SHORT}speed: {speed}\n{lines}\n")
     assert finding.where == "run.yaml:5:1 speed"
-    assert "needs the trainer extension" in finding.message
+    assert finding.message.startswith(f"{speed} needs the trainer extension")
     assert finding.fix.startswith("speed: reference, or ")
     assert load(f"{SHORT}speed: reference\n{lines}\n").speed == "reference"
+
+
+def test_speed_max_needs_weights_in_8_bits_for_each_expert(refuse: Refuse, load: Load) -> None:
+    (finding,) = refuse(f"{SHORT}speed: max\nexperts: {{low: {{fp8_base: false}}}}\n")
+    assert finding.where == "run.yaml:6:17 experts.low.fp8_base"
+    assert finding.fix == "fp8_base: true, or speed: fast"
+    assert load(f"{SHORT}speed: max\n").speed == "max"
 
 
 @pytest.mark.parametrize(

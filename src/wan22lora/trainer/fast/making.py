@@ -9,7 +9,7 @@ import torch
 import torch._functorch.config
 from torch.utils.checkpoint import checkpoint
 
-from .block import Sizes, compute
+from .block import Sizes, Weights, compute
 from .keeping import Shape, contexts_for, stages_of_blocks
 from .rotation import Rotations
 from .weights import Layers, names_of, require_supported
@@ -124,6 +124,7 @@ class _FastBlock:
         self._fast, self._block, self._number = fast, block, number
         self._checkpointing, self._in_blocks = checkpointing, in_blocks
         self._forward = block.forward
+        self._weights: dict[float, tuple[Weights, tuple[str, ...]]] = {}
 
     def __call__(
         self,
@@ -142,8 +143,7 @@ class _FastBlock:
         if torch.is_autocast_enabled(kind):
             used = torch.get_autocast_dtype(kind)
             x, context = x.to(used), context.to(used)
-        weights = self._fast.layers.weights(self._block, self._fast.layers.multiplier)
-        products = names_of(weights)
+        weights, products = self._given(self._fast.layers.multiplier)
         rotation, modulation = self._fast.rotations.of(freqs), e.reshape(len(x), 6, -1)
         tokens = x.shape[1]
         with torch.autocast(kind, enabled=False):
@@ -161,3 +161,10 @@ class _FastBlock:
             if self._checkpointing:
                 return checkpoint(everything, *given, use_reentrant=False, preserve_rng_state=False)
             return everything(*given)
+
+    def _given(self, multiplier: float) -> tuple[Weights, tuple[str, ...]]:
+        """The block's weights and its products' names. The same tensors throughout: what changes is in them."""
+        if multiplier not in self._weights:
+            weights = self._fast.layers.weights(self._block, multiplier)
+            self._weights[multiplier] = weights, names_of(weights)
+        return self._weights[multiplier]
