@@ -185,3 +185,17 @@ def test_what_a_killed_run_left_half_done_is_neither_taken_over_nor_set_aside(pl
     assert "taken over from the run two-rehearsal" in first.output
     assert not (place.run / "previous").exists()
     assert files_of(place) == files_of(place, "two-rehearsal")
+
+
+def test_a_foreign_file_is_said_and_moved_before_it_could_be_trained_on(place: Place) -> None:
+    assert place.wan22lora(*REHEARSED).exit_code == 0
+    stranger = place.run / "cache" / "0" / "my_lora_wan.safetensors"
+    stranger.write_bytes(b"mine")
+    done = place.wan22lora("train", "run.yaml", "--rehearse")
+    assert done.exit_code == 0, done.output
+    assert "my_lora_wan.safetensors is not of this run, and musubi trains on every file of such a name" in done.stderr
+    assert not stranger.exists()
+    (aside,) = (place.run / "previous").rglob("my_lora_wan.safetensors")
+    assert aside.read_bytes() == b"mine"
+    again = place.wan22lora("train", "run.yaml", "--rehearse")
+    assert "not of this run" not in again.output

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from wan22lora.musubi.safetensors import write
 from wan22lora.plan.caches import CacheState, cache_state
-from wan22lora.plan.contents import Contents
-from wan22lora.plan.manifest import Manifest, manifest_path, read_manifest
+from wan22lora.plan.contents import Contents, fingerprint
+from wan22lora.plan.manifest import Manifest, manifest_path, read_manifest, write_manifest
 from wan22lora.run.caching import begin, settle
 
 KEY = {"content": "abc", "bucket": "960×960", "vae": "vae.safetensors"}
@@ -141,3 +141,25 @@ def test_contents_are_read_again_only_when_a_file_changed(tmp_path: Path) -> Non
     assert remembered.digest(path) == "remembered"
     path.write_bytes(b"two")
     assert Contents(first.seen).digest(path) not in (digest, "remembered")
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 2**20, 5 * 2**20 + 3])
+def test_a_weight_file_is_known_by_what_it_holds_and_not_by_its_name(tmp_path: Path, size: int) -> None:
+    one, other = tmp_path / "one.pth", tmp_path / "two.pth"
+    content = bytes(number * 7 % 251 for number in range(size))
+    one.write_bytes(content)
+    other.write_bytes(content)
+    assert fingerprint(one) == fingerprint(other)
+    for at in {0, size - 1} if size else ():
+        other.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        assert fingerprint(one) != fingerprint(other)
+    other.write_bytes(content + b"x")
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_a_manifest_written_before_is_read_and_its_weights_are_known(tmp_path: Path) -> None:
+    manifest = Manifest({"0/a_wan_te.safetensors": {"caption": "x"}}, {}, {"t5.pth": "1 byte"}, frozenset({"0/b"}))
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
+    manifest_path(tmp_path).write_text('{"files": {}, "contents": {}}', encoding="utf-8")
+    assert read_manifest(tmp_path) == Manifest()
