@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import jsonschema
@@ -16,6 +17,7 @@ from ruamel.yaml import YAML
 from wan22lora.spec.presets import preset_names
 from wan22lora.spec.template import wants_clips
 
+from .captions.vision_server import vision
 from .conftest import Place
 
 ROOT = Path(__file__).parents[2]
@@ -131,12 +133,23 @@ def test_commands_of_the_readme_and_the_docs_work(place: Place) -> None:
     ]
     assert len(commands) >= 5
     (place.path / "run.yaml").unlink()
-    for command in commands:
-        argv = command.split()
-        if argv[0] in ("train", "cache") and "--dry-run" not in argv:
-            argv.append("--rehearse")
-        done = place.wan22lora(*argv)
-        assert done.exit_code == 0, f"{command}: {done.output}"
+    with zipfile.ZipFile(place.path / "answers.zip", "w") as archive:
+        for index in range(18):
+            archive.writestr(f"{index:02d}.txt", f"a house with dark hair, number {index}")
+    with vision() as model:
+        for command in commands:
+            argv = shlex.split(command)
+            if argv[0] in ("train", "cache") and "--dry-run" not in argv:
+                argv.append("--rehearse")
+            if argv[0] == "captions" and argv[1] in ("import", "write", "replace", "apply"):
+                argv.append("--yes")
+            if argv[:2] == ["captions", "write"]:
+                argv[argv.index("--endpoint") + 1] = model.url
+                for file in (place.path / "pictures").glob("*.txt"):
+                    file.unlink()
+            done = place.wan22lora(*argv)
+            assert done.exit_code == 0, f"{command}: {done.output}"
+        assert len(model.asked) == 18
 
 
 def test_the_reference_of_run_yaml_is_current() -> None:
