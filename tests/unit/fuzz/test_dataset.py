@@ -36,7 +36,7 @@ from ..conftest import as_nobody
 from . import material
 from .material import CLIPS, PICTURES
 
-SECONDS = 20
+SECONDS = 60
 """That a case may take, on a busy machine."""
 CHUNKS = 7
 COUNT, FIRST = (int(part) for part in f"{os.environ.get('WAN22LORA_FUZZ', '2000')}:0".split(":")[:2])
@@ -71,7 +71,7 @@ def test_any_folder_is_checked_to_the_end(chunk: int, work: Path, monkeypatch: p
             place.mkdir()
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
             if (number - FIRST) // CHUNKS % 25 == 0:  # for what holds on to the interpreter, and no signal stops
-                faulthandler.dump_traceback_later(25 * SECONDS, exit=True)
+                faulthandler.dump_traceback_later(10 * SECONDS, exit=True)
             try:
                 _case(number, place)
             except (Exception, Hang) as problem:
