@@ -285,3 +285,23 @@ def wait_until(done: Any, process: subprocess.Popen[str], seconds: float = 40) -
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+DDP = "name: paper\npreset: style\nimages: pictures\ntrain: {epochs: 3}\nparallel: ddp\n"
+
+
+def test_one_expert_over_all_gpus_makes_fewer_steps_and_goes_on_with_as_many_gpus(pair: Place) -> None:
+    pair.write(DDP)
+    process = pair.start("train", "run.yaml", "--rehearse", env=SLOW)
+    wait_until(lambda: sum(event["event"] == "train-step" for event in events(pair)) > 2, process)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stdout + stderr
+    assert "train-high: started, 27 steps" in stdout
+    other = pair.wan22lora("train", "run.yaml", "--rehearse", env={"CUDA_VISIBLE_DEVICES": "0,1,2"})
+    assert other.exit_code == 7
+    assert "train-high: --processes was 2, is 3" in other.stderr
+    done = pair.wan22lora("train", "run.yaml", "--rehearse")
+    assert done.exit_code == 0, done.output
+    assert "train-high: continues after step" in done.stdout
+    assert "[4/4] train-low: step 27/27 (100%)" in done.stdout

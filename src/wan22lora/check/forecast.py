@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -86,6 +87,7 @@ def forecast_of_run(run: Run) -> Forecast:
 def _training(run: Run, expert: Expert, scans: Sequence[Scan], batches: int) -> Training:
     assert run.spec is not None
     settings = expert.settings
+    batches = math.ceil(batches / (run.prepared.processes if run.prepared else 1))
     accumulation = settings.gradient_accumulation or 1
     steps = total_steps(batches, accumulation=accumulation, epochs=settings.epochs, steps=settings.steps)
     peak = expected_gib(run.spec, expert, largest(scans))

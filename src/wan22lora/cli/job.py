@@ -46,12 +46,12 @@ def carry_out_or_show(
     if as_json and not dry_run:
         raise typer.BadParameter("is for --dry-run: it prints the plan", param_hint="--json")
     machine = read_machine(musubi)
-    gpus = usable_gpus(machine.gpus, read_nvidia())
+    machine = replace(machine, gpus=usable_gpus(machine.gpus, read_nvidia()))
 
     def loaded() -> Spec:
         return load_spec(
             run_file,
-            gpu_free_gib=lambda: None if rehearse else least_free_gib(read_nvidia(), gpus[:2]),
+            gpu_free_gib=lambda: None if rehearse else least_free_gib(read_nvidia(), machine.gpus),
             folder_suffix="-rehearsal" if rehearse else "",
         )
 
@@ -70,7 +70,9 @@ def carry_out_or_show(
             extend=extend,
         )
         chosen = replace(prepared, plan=prepared.plan.only(wanted))
-        return at_once(chosen, gpus, cores=cpu_cores(), ram_available=ram.available if ram is not None else None)
+        return at_once(
+            chosen, machine.gpus, cores=cpu_cores(), ram_available=ram.available if ram is not None else None
+        )
 
     def carry_out(spec: Spec, tried: frozenset[str]) -> Prepared:
         return carry_out_as_weights_arrive(

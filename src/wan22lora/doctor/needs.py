@@ -134,6 +134,7 @@ def _outputs(run: Run, expert: Expert) -> Iterator[Need]:
     precision = settings.save_precision or ("fp32" if run.spec.pin.name == "v0.3.4" else settings.mixed_precision)
     each = numbers * (2 if precision in ("fp16", "bf16") else 4)
     batches = run.prepared.batches_per_epoch if run.prepared else batches_per_epoch(run.scans)
+    batches = math.ceil(batches / (run.prepared.processes if run.prepared else 1))
     steps = total_steps(batches, accumulation=accumulation, epochs=settings.epochs, steps=settings.steps)
     epochs = settings.epochs or epochs_of(batches, steps, accumulation)
     files = saved(expert.step, epochs=epochs, steps=steps, saving=_saving(expert))

@@ -47,6 +47,7 @@ from wan22lora.plan.never_due import never_due
 from wan22lora.plan.options_check import contract_findings, doubled
 from wan22lora.plan.preservation_cost import preservation_cost
 from wan22lora.plan.rehearse import rehearse
+from wan22lora.plan.shared import processes_of, shared_notes
 from wan22lora.plan.sources import sources
 from wan22lora.plan.states import Kept, states_of
 from wan22lora.plan.too_large import memory_notes
@@ -91,6 +92,8 @@ class Prepared:
     """What is wrong with pictures, clips and captions; errors among them stop a run, not a dry run."""
     batches_per_epoch: int
     held_out: HeldOut
+    processes: int = 1
+    """Of each training, which share its batches."""
 
     @property
     def trained(self) -> tuple[Scan, ...]:
@@ -129,6 +132,7 @@ class _Builder:
         self.spec, self.machine, self.history = with_memory(spec, self.scans, history.at_most), machine, history
         self.rehearsal, self.asked = rehearsal, asked
         self.extension = spec.trainer == "extension"
+        self.processes = processes_of(spec, machine)
         self.programs = Programs(machine.musubi, machine.python)
         self.contract: Contract = load_contract(spec.pin)
         self.weights = weights_of(spec, machine)
@@ -166,7 +170,8 @@ class _Builder:
                 *dict.fromkeys(memory_notes(self.spec, self.scans, self.weights)),
                 *memory_choices(self.spec, self.scans, self.history.at_most),
                 *preservation_cost(self.spec),
-                *never_due(self.spec, self.batches),
+                *never_due(self.spec, self.batches, self.processes),
+                *shared_notes(self.spec, self.trained, self.processes),
                 *foreign_notes(caches),
                 *self.passed_over,
             ),
@@ -184,6 +189,7 @@ class _Builder:
             ),
             batches_per_epoch=self.batches,
             held_out=self.held_out,
+            processes=self.processes,
         )
 
     @cached_property
@@ -296,6 +302,7 @@ class _Builder:
             accumulation=settings.gradient_accumulation or 1,
             epochs=settings.epochs,
             steps=settings.steps,
+            processes=self.processes,
         )
         argv, env = self._launch(expert, [*options, *own])
         before = Before(done, kept, writes, partial(self._say_learned, learned))
@@ -350,19 +357,20 @@ class _Builder:
 
     def _trainer_options(self, expert: Expert, states: Path) -> list[Option]:
         held_out = self.held_out_file if self.held_out else None
-        options = trainer_options(self.spec, expert, states=states, held_out=held_out)
+        options = trainer_options(self.spec, expert, states=states, held_out=held_out, processes=self.processes)
         self.findings += trainer_findings(self.contract, options, expert)
         return options
 
     def _launch(self, expert: Expert, options: list[Option]) -> tuple[tuple[str, ...], dict[str, str]]:
         """The command of a training and its variables."""
         precision = expert.settings.mixed_precision or "no"
-        threads = self.machine.cpu_threads if expert.settings.blocks_to_swap else 1
+        threads = max(1, self.machine.cpu_threads // self.processes) if expert.settings.blocks_to_swap else 1
         if self.extension:
             instead = without_launcher(mixed_precision=precision, cpu_threads=threads)
             kernels = self.machine.kernels if computes_fast(self.spec, expert) else None
             kept = kept_kernels(kernels, os.environ) if kernels is not None else {}
-            return self.programs.extended_train(options), {**self._environment(), **instead, **kept}
+            gpus = {"CUDA_VISIBLE_DEVICES": ",".join(self.machine.gpus)} if self.processes > 1 else {}
+            return self.programs.extended_train(options), {**self._environment(), **instead, **kept, **gpus}
         config = self.accelerate_config
         argv = self.programs.train(options, mixed_precision=precision, accelerate_config=config, cpu_threads=threads)
         return argv, self._environment()

@@ -13,6 +13,7 @@ from wan22lora.musubi.checkout import commit_from_files
 from wan22lora.musubi.programs import TRAIN, Programs
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import Step, StepId
+from wan22lora.plan.shared import too_few_gpus
 
 WEIGHTS_OF_STEP: Mapping[StepId, str] = {
     "cache-latents": "vae",
@@ -55,6 +56,7 @@ def lacking(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
             "is where the Python of musubi's environment should be, and is not",
             "wan22lora setup; or name another with WAN22LORA_MUSUBI_PYTHON",
         )
+    yield from too_few_gpus(prepared.spec, machine)
     for expert in prepared.spec.experts:
         if expert.settings.network_weights and not Path(expert.settings.network_weights).is_file():
             yield Finding(expert.where("network_weights"), f"{expert.settings.network_weights} is not there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from wan22lora.dataset.predict import total_steps
@@ -9,18 +10,19 @@ from wan22lora.errors import Finding
 from wan22lora.spec.resolved import Expert, Spec
 
 
-def never_due(spec: Spec, batches_per_epoch: int) -> Iterator[Finding]:
+def never_due(spec: Spec, batches_per_epoch: int, processes: int = 1) -> Iterator[Finding]:
     """A warning for each such interval, once for both experts where they agree.
 
     For `steps` of a training spec/ itself compares them with the validation's.
     """
-    found = (finding for expert in spec.experts for finding in _of(expert, spec, batches_per_epoch))
+    found = (finding for expert in spec.experts for finding in _of(expert, spec, batches_per_epoch, processes))
     yield from dict.fromkeys(found)
 
 
-def _of(expert: Expert, spec: Spec, batches_per_epoch: int) -> Iterator[Finding]:
+def _of(expert: Expert, spec: Spec, batches_per_epoch: int, processes: int) -> Iterator[Finding]:
     settings = expert.settings
     accumulation = settings.gradient_accumulation or 1
+    batches_per_epoch = math.ceil(batches_per_epoch / processes)
     steps = total_steps(batches_per_epoch, accumulation=accumulation, epochs=settings.epochs, steps=settings.steps)
     if not steps or not batches_per_epoch:
         return  # the datasets' own findings say why

@@ -23,7 +23,9 @@ _TYPES: Mapping[type, ValueType] = {str: "str", int: "int", float: "float", Path
 _VALUE: Kind = "value"
 
 
-def trainer_options(spec: Spec, expert: Expert, *, states: Path, held_out: Path | None) -> list[Option]:
+def trainer_options(
+    spec: Spec, expert: Expert, *, states: Path, held_out: Path | None, processes: int = 1
+) -> list[Option]:
     """The extension's own options for one expert; those that have their default are left out.
 
     `held_out` is the file that names the items kept out of the training.
@@ -37,6 +39,7 @@ def trainer_options(spec: Spec, expert: Expert, *, states: Path, held_out: Path 
         *(_of_preservation(expert.settings.preservation) if expert.settings.preservation else ()),
         ("ema_decay", expert.settings.ema.decay if expert.settings.ema else None, "ema"),
         *(_of_validation(spec, held_out) if held_out is not None else ()),
+        ("processes", processes, "parallel"),
         *(_of_speed(spec, expert) if computes_fast(spec, expert) else ()),
     ]
     return [

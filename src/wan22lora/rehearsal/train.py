@@ -64,6 +64,7 @@ def prepare(
     prepared = [prepare_for_training(dataset, session, keeps) for dataset in datasets]
     batches, items = [batch for batches, _ in prepared for batch in batches], sum(count for _, count in prepared)
     on_batches(batches)
+    batches = batches[:: getattr(args, "processes", 1)]  # the first one's share; accelerate makes all shares as long
     _require_items(items, session)
     _start_accelerator(args, dit_dtype, session)
     _prepare_sampling(args, session)

@@ -104,8 +104,8 @@ class Spec:
     """extension: wan22lora's own loop inside musubi's Python; plain: musubi's program."""
     speed: Literal["reference", "fast", "max"]
     """reference: by musubi's modules; fast: the same in less time; max: nearly the same, with products in fp8."""
-    parallel: Literal["experts", "off"]
-    """What several GPUs are for: the experts at the same time, or nothing."""
+    parallel: Literal["experts", "ddp", "off"]
+    """What several GPUs are for: the experts at the same time, the batches of one expert, or nothing."""
     stop_grace: float
     """Seconds that a training may take to save its state when it is stopped."""
     on_oom: Literal["stop", "retry"] | None

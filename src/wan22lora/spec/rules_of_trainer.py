@@ -30,6 +30,9 @@ def broken_by_trainer(spec: Spec) -> Iterator[Finding]:
         yield from _preservation(expert, spec)
         yield from _validation(expert, spec)
         yield from _options(expert, spec)
+        if expert.settings.save_state and spec.parallel == "ddp":
+            text = "does not go with parallel: ddp; the training's own states hold what all its processes need"
+            yield Finding(expert.where("save_state"), text, "save_state: false, or parallel: experts")
 
 
 def _asked_of_the_plain_program(spec: Spec) -> Iterator[Finding]:
@@ -40,6 +43,8 @@ def _asked_of_the_plain_program(spec: Spec) -> Iterator[Finding]:
         yield Finding(spec.where("validation"), text, f"remove it, or {otherwise}")
     if spec.speed != "reference":
         yield Finding(spec.where("speed"), f"{spec.speed} {text}", f"speed: reference, or {otherwise}")
+    if spec.parallel == "ddp":
+        yield Finding(spec.where("parallel"), f"ddp {text}", f"parallel: experts, or {otherwise}")
     for expert in spec.experts:
         for key in OF_THE_EXTENSION:
             if getattr(expert.settings, key) is not None:
@@ -86,5 +91,8 @@ def _options(expert: Expert, spec: Spec) -> Iterator[Finding]:
             elif name == "resume":
                 text = "musubi loads weights and optimizer, but counts, names and schedule start again at 0 (TB:1922)"
                 yield Finding(where, text, level="warning")
-        elif name.startswith("ddp_") and value not in (None, False):
+        elif name in ("sample_prompts", "save_state_on_train_end") and value and spec.parallel == "ddp":
+            text = "does not go with parallel: ddp, whose processes could not be stopped together meanwhile"
+            yield Finding(where, text, "remove it, or parallel: experts")
+        elif name.startswith("ddp_") and value not in (None, False) and spec.parallel != "ddp":
             yield Finding(where, "does nothing: a training here is a single process", "remove it", level="warning")

@@ -60,6 +60,8 @@ class Checkpoints:
         self._save(train_utils.get_last_ckpt_name(self._args.output_name), step, epochs, last=True)
 
     def _save(self, name: str, step: int, epoch: int, *, last: bool = False) -> None:
+        if not self._accelerator.is_main_process:  # of several processes the first one writes
+            return
         path = self._folder / name
         told: dict[str, Any] = {"path": path, "sha256": self._write(path, step, epoch, last)}
         if self._average is not None:
@@ -92,6 +94,8 @@ class Checkpoints:
         return digest
 
     def _remove(self, name: str) -> None:
+        if not self._accelerator.is_main_process:
+            return
         for path in (self._folder / name, _averaged(self._folder / name)):
             if path.exists():
                 path.unlink()

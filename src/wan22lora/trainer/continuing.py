@@ -11,9 +11,11 @@ import torch
 from . import randomness
 from .ema import Average
 from .events import Events
+from .failing import TrainingFailed
 from .parts import Parts
 from .position import Position
 from .states import States
+from .together import Together
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,36 @@ class Snapshot:
     (dataset/image_video_dataset.py:199-211 and 563-566): those that were met already must not be met once more.
     """
 
+    order: dict[str, torch.Tensor] | None = None
+    """With several processes, which must agree on it: the states of what the order of an epoch is drawn from, when the
+    current one `began` and `now`."""
+
     @staticmethod
-    def take(at: Position, epoch_random: torch.Tensor, trainer: Any, parts: Parts) -> Snapshot:
+    def take(
+        at: Position,
+        epoch_random: torch.Tensor,
+        trainer: Any,
+        parts: Parts,
+        order: dict[str, torch.Tensor] | None = None,
+    ) -> Snapshot:
         shuffled = [dataset.current_epoch for dataset in parts.train_dataset_group.datasets]
-        return Snapshot(at, randomness.capture(), epoch_random, list(trainer.timestep_range_pool), shuffled)
+        return Snapshot(at, randomness.capture(), epoch_random, list(trainer.timestep_range_pool), shuffled, order)
+
+    @property
+    def of_this_process(self) -> dict[str, Any]:
+        """What each process of a training has its own of."""
+        names = ("random", "epoch_random", "timestep_pool", "shuffled", *(("order",) if self.order is not None else ()))
+        return {name: getattr(self, name) for name in names}
 
 
 class Continuing:
     """Saves snapshots as states and finds the newest one again."""
 
-    def __init__(self, parts: Parts, average: Average | None, states: States, events: Events) -> None:
+    def __init__(
+        self, parts: Parts, average: Average | None, states: States, events: Events, together: Together
+    ) -> None:
         self._parts, self._average, self._states, self._events = parts, average, states, events
+        self._together = together
         self._saved_step: int | None = None
         self._path = ""
         self._saved_at = time.monotonic()
@@ -62,6 +83,10 @@ class Continuing:
         if step == self._saved_step:
             return self._path
         began = time.monotonic()
+        first, *others = self._together.gather(snapshot.of_this_process)
+        self._saved_step, self._saved_at = step, began
+        if not self._together.first:
+            return ""
         found = self._states.save(
             {
                 "network": parts.lora.state_dict(),
@@ -70,10 +95,8 @@ class Continuing:
                 "scaler": _state_dict(parts.accelerator.scaler),
                 "average": _state_dict(self._average),
                 "position": asdict(snapshot.at),
-                "random": snapshot.random,
-                "epoch_random": snapshot.epoch_random,
-                "timestep_pool": snapshot.timestep_pool,
-                "shuffled": snapshot.shuffled,
+                **first,
+                **({"others": others} if others else {}),
             },
             {
                 "step": step,
@@ -84,6 +107,7 @@ class Continuing:
                 "session_id": parts.session_id,
                 "started_at": parts.training_started_at,
                 "torch": torch.__version__,
+                **({"processes": self._together.count} if others else {}),
             },
         )
         self._saved_step, self._saved_at, self._path = step, time.monotonic(), str(found.path)
@@ -101,20 +125,29 @@ class Continuing:
         found = self._states.newest()
         if found is None:
             return None
+        processes = found.facts.get("processes", 1)
+        if processes != self._together.count:
+            raise TrainingFailed(
+                "error",
+                f"the state {found.path} is of a training by {processes} processes, and {self._together.count} train",
+                f"continue it with {processes}, or begin anew with --restart",
+            )
         content, parts = self._states.load(found), self._parts
+        own = content if self._together.first else content["others"][self._together.index - 1]
         parts.lora.load_state_dict(content["network"])
         parts.optimizer.load_state_dict(content["optimizer"])
         holders = {"scheduler": parts.lr_scheduler, "scaler": parts.accelerator.scaler, "average": self._average}
         for name, holder in holders.items():
             if holder is not None and content[name] is not None:
                 holder.load_state_dict(content[name])
-        trainer.timestep_range_pool = list(content["timestep_pool"])
-        for dataset, epoch in zip(parts.train_dataset_group.datasets, content["shuffled"], strict=True):
+        trainer.timestep_range_pool = list(own["timestep_pool"])
+        for dataset, epoch in zip(parts.train_dataset_group.datasets, own["shuffled"], strict=True):
             while dataset.current_epoch < epoch:
                 dataset.current_epoch += 1
                 dataset.shuffle_buckets()
         names = ("random", "epoch_random", "timestep_pool", "shuffled")
-        snapshot = Snapshot(Position(**content["position"]), **{name: content[name] for name in names})
+        at, order = Position(**content["position"]), own.get("order")
+        snapshot = Snapshot(at, **{name: own[name] for name in names}, order=order)
         # accelerate counts an accumulation's batches from the start of the epoch (accelerator.py:1107-1114 in 1.6.0).
         parts.accelerator.step = snapshot.at.batch % len(parts.train_dataloader)
         self._saved_step, self._path = snapshot.at.step, str(found.path)

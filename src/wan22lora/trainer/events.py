@@ -18,16 +18,21 @@ from typing import Any
 class Events:
     """Appends events of one step of the run, and remembers the optimizer step that was told last."""
 
-    def __init__(self, ledger: Path, step_id: str) -> None:
-        self._step_id = step_id
+    def __init__(self, ledger: Path, step_id: str, *, quiet: bool = False) -> None:
+        self._step_id, self._quiet = step_id, quiet
         self.optimizer_step = 0
         self._file = os.open(ledger, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
 
     def emit(self, event: str, **fields: object) -> None:
-        """Write one event. A disk that refuses it must not end the training, so nothing is raised."""
+        """Write one event. A disk that refuses it must not end the training, so nothing is raised.
+
+        A quiet one tells only why it failed.
+        """
         step = fields.get("step")
         if isinstance(step, int):
             self.optimizer_step = step
+        if self._quiet and event != "training-failed":
+            return
         record = {"t": time.time(), "event": event, "id": self._step_id, **fields}
         line = json.dumps(_plain(record), separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
         try:

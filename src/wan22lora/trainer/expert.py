@@ -25,6 +25,7 @@ from .preservation import Preservation
 from .reporting import Reporting
 from .states import States
 from .stopping import Stop, Workers
+from .together import Together, alone
 from .validation import Validation
 
 
@@ -91,12 +92,18 @@ class Expert(WanNetworkTrainer):
         )
         return model
 
+    def get_lr_scheduler(self, args: Namespace, optimizer: Any, _: int) -> Any:
+        """The schedule counts optimizer steps, however many processes make them."""
+        return super().get_lr_scheduler(args, optimizer, 1)
+
     def _build_optimizer_and_dataloader(self, *given: Any) -> Any:
         *built, loader = super()._build_optimizer_and_dataloader(*given)
         loader.worker_init_fn = self._workers
         return *built, loader
 
     def _prepare_with_accelerator(self, args: Namespace, accelerator: Any, *given: Any) -> Any:
+        if args.processes > 1:
+            alone(accelerator)
         prepared = super()._prepare_with_accelerator(args, accelerator, *given)
         if args.speed != "reference":
             try:
@@ -112,11 +119,15 @@ class Expert(WanNetworkTrainer):
     def _run_training_loop(self, *given: Any) -> None:
         parts = Parts(*given)
         args = parts.args
-        if parts.accelerator.num_processes > 1:
-            raise TrainingFailed("error", "one expert is trained by one process here", "trainer: plain")
+        together = Together(parts.accelerator)
+        if together.count != args.processes:
+            raise TrainingFailed("error", f"{args.processes} processes were to train, and {together.count} do", "")
+        if together.several:  # else accelerate makes as many steps of it as there are processes
+            parts.lr_scheduler.split_batches = True
+        together.share(parts.lora.get_trainable_params())
         average = Average(parts.lora.get_trainable_params(), args.ema_decay) if args.ema_decay else None
         reporting = Reporting(parts, self._events)
-        continuing = Continuing(parts, average, self._states, self._events)
+        continuing = Continuing(parts, average, self._states, self._events, together)
         loop = Loop(
             self,
             parts,
@@ -125,6 +136,7 @@ class Expert(WanNetworkTrainer):
             reporting,
             self._events,
             self._stop,
+            together,
             average,
             self._preservation,
             self._validation,

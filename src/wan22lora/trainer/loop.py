@@ -31,6 +31,7 @@ from .preservation import Preservation
 from .reporting import Reporting
 from .stepping import can_fuse, fuse, update_where_finite
 from .stopping import Stop
+from .together import Together
 from .validation import Validation
 
 
@@ -54,6 +55,7 @@ class Loop:
     reporting: Reporting
     events: Events
     stop: Stop
+    together: Together
     average: Average | None = None
     preservation: Preservation | None = None
     validation: Validation | None = None
@@ -84,14 +86,21 @@ class _Running:
         self._at = Position()
         self._random: dict[str, Any] | None = None
         """Random states of the state that is continued from, until they are put back."""
+        self._together = loop.together
         self._epoch_random = torch.get_rng_state()
-        self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer, self._parts)
+        self._order: Any = getattr(self._parts.train_dataloader, "synchronized_generator", None)
+        """What several processes draw the order of an epoch from; None for a single one."""
+        self._epoch_order = None if self._order is None else self._order.get_state()
+        self._snapshot = self._take_snapshot()
+        self._stop_agreed = False
         self._step = _Step()
         self._nan_steps = 0
         self._fusible = can_fuse(self._parts.optimizer.optimizer)
-        self._fused = self._fusible and self._args.speed != "reference"
+        self._fused = self._fusible and self._args.speed != "reference" and not self._together.several
         self._scale = 0.0
         """Of the gradients in fp16, after the last step."""
+        self._save_due = False
+        """Agreed by several processes before the update."""
         self._not_finite = ""
         """What of the last step was no finite number."""
 
@@ -106,7 +115,7 @@ class _Running:
         loop.stop.finish_batches()
         while self._at.step < self._args.max_train_steps or self._at.batch:
             self._run_epoch()
-            if loop.stop.wanted and self._at.step < self._args.max_train_steps:
+            if self._stop_wanted and self._at.step < self._args.max_train_steps:
                 self._stop()
         self._finish()
         seconds = round(time.monotonic() - began, 3)
@@ -117,6 +126,11 @@ class _Running:
         if snapshot is not None:
             self._snapshot, self._at, self._random = snapshot, snapshot.at, snapshot.random
             self._epoch_random = snapshot.epoch_random
+            if snapshot.order is not None:
+                self._epoch_order = snapshot.order["began"]
+                self._order.set_state(snapshot.order["now"])
+        elif not self._together.first:
+            torch.manual_seed(self._args.seed + self._together.index)  # noise and timesteps of its own
         if self._fusible:
             fuse(self._parts.optimizer.optimizer, self._fused)
         self._scale = self._accelerator.scaler.get_scale() if self._accelerator.scaler is not None else 0.0
@@ -132,9 +146,18 @@ class _Running:
         self._lora.on_epoch_start(self._parts.transformer)
         for batch in self._batches_left():
             self._train_on(batch)
-            if self._loop.stop.wanted:
+            if self._stop_wanted:
                 self._stop()
         self._end_epoch()
+
+    @property
+    def _stop_wanted(self) -> bool:
+        """Several processes stop after the step in which they have all heard of it."""
+        return self._stop_agreed if self._together.several else self._loop.stop.wanted
+
+    def _take_snapshot(self) -> Snapshot:
+        order = None if self._order is None else {"began": self._epoch_order, "now": self._order.get_state()}
+        return Snapshot.take(self._at, self._epoch_random, self._trainer, self._parts, order)
 
     def _batches_left(self) -> Iterator[Any]:
         """The batches of the current epoch that are not done yet, in the order of an epoch that never stopped."""
@@ -146,13 +169,16 @@ class _Running:
         if self._at.batch == 0:
             self._restore_random()
             self._epoch_random = torch.get_rng_state()
-            self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer, self._parts)
+            self._epoch_order = None if self._order is None else self._order.get_state()
+            self._snapshot = self._take_snapshot()
         else:
             assert self._random is not None  # only a state leads into the midst of an epoch
             randomness.restore(self._random)
             # Python's from here on: a dataset that this epoch meets only now seeds it anew, as it would have.
             self._random = {name: state for name, state in self._random.items() if name != "python"}
             torch.set_rng_state(self._epoch_random)
+            if self._order is not None and self._at.batch < self._loop.batches_per_epoch:
+                self._order.set_state(self._epoch_order)
             loader = self._accelerator.skip_first_batches(loader, self._at.batch)
         if self._at.batch < self._loop.batches_per_epoch:
             batches = iter(loader)
@@ -216,6 +242,8 @@ class _Running:
     def _update(self) -> None:
         """One optimizer step, left out where a number that is none would ruin the weights for good."""
         args, parts = self._args, self._parts
+        if self._together.several:
+            self._agree()
         lr = float(parts.lr_scheduler.get_last_lr()[0])
         losses, preservation, skipped = self._update_at_once() if self._fused else self._update_after_looking()
         finite = not self._not_finite
@@ -234,6 +262,21 @@ class _Running:
             skipped=skipped,
         )
         self._step = _Step()
+
+    def _agree(self) -> None:
+        """What several processes have gathered becomes the same for all of them."""
+        step, scalar = self._step, torch.tensor
+        agreed = self._together.agree(
+            _numbers(step.losses),
+            _numbers(step.preservation),
+            step.samples,
+            stop=self._loop.stop.signal or 0,
+            save=self._loop.continuing.due(self._at.step + 1),
+        )
+        self._step = _Step([*map(scalar, agreed.losses)], [*map(scalar, agreed.preservation)], agreed.samples)
+        self._save_due, self._stop_agreed = agreed.save, bool(agreed.stop)
+        self._loop.stop.agree(agreed.stop)
+        self._together.average(self._lora.get_trainable_params())
 
     def _update_after_looking(self) -> tuple[list[float], list[float], bool]:
         """Losses, those of preservation, and whether nothing was learned."""
@@ -288,7 +331,7 @@ class _Running:
             self._warn_of_nan()
         elif loop.average is not None:
             loop.average.update(step)
-        self._snapshot = Snapshot.take(self._at, self._epoch_random, self._trainer, self._parts)
+        self._snapshot = self._take_snapshot()
         if loop.checkpoints.due_after_step(step) or should_sample_images(self._args, step):
             with self._weights_for_looking():
                 if loop.checkpoints.due_after_step(step):  # before the pictures, which a stop breaks off
@@ -296,7 +339,7 @@ class _Running:
                 self._sample(step)
         if loop.validation is not None and loop.validation.due(step):
             self._validate()
-        if loop.continuing.due(step):
+        if self._save_due if self._together.several else loop.continuing.due(step):
             loop.continuing.save(self._snapshot)
         loop.reporting.start_clock()
 
@@ -376,10 +419,12 @@ class _Running:
 
     def _stop(self) -> None:
         self._loop.continuing.save(self._snapshot)
+        self._together.wait()  # the others live as long as the first, which writes
         self._loop.stop.raise_if_wanted()
 
     def _finish(self) -> None:
         self._loop.continuing.save(self._snapshot)
+        self._together.wait()
         self._accelerator.end_training()
         self._parts.optimizer_eval_fn()
         self._loop.checkpoints.final(self._at.step, self._loop.epochs)

@@ -52,6 +52,9 @@ OPTIONS: tuple[TrainerOption, ...] = (
     TrainerOption(
         "weights_cast_once", int, 0, "1 keeps cast weights (max: transposed ones) instead of making them each time"
     ),
+    TrainerOption(
+        "processes", int, 1, "processes that share the batches, each with a GPU; the first starts the others"
+    ),
     TrainerOption("ema_decay", float, 0.0, "decay of the averaged LoRA that is saved beside the plain one; 0 for none"),
 )
 

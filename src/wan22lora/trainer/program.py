@@ -13,7 +13,11 @@ from .failing import TrainingFailed, TrainingStopped
 from .finding import newest_state
 from .guard import require_known_musubi
 from .options import add_options
+from .ranks import Others, end_with_the_first, is_loss_of_another, rank, with_seed
 from .stopping import Stop
+
+_PATIENCE_MINUTES = 120
+"""How long processes wait for the first one, which may be waiting for room on a full disk."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,9 +26,25 @@ def main(argv: Sequence[str]) -> int:
     own = ArgumentParser(add_help=False, allow_abbrev=False)
     add_options(own)
     told, _ = own.parse_known_args(argv)  # musubi's own options are known only once musubi is
-    events = Events(told.ledger, told.step_id)
+    events = Events(told.ledger, told.step_id, quiet=rank() > 0)
+    others, code = None, 1
     try:
         stop.listen()
+        if rank() > 0:
+            end_with_the_first()
+        elif told.processes > 1:
+            argv = with_seed(argv)
+            others = Others(told.processes, argv, events)
+        code = _train(argv, told, events, stop, others)
+    finally:
+        stop.ignore()
+        if others is not None:
+            others.end(at_once=code == 1)
+    return code
+
+
+def _train(argv: Sequence[str], told: Namespace, events: Events, stop: Stop, others: Others | None) -> int:
+    try:
         require_known_musubi()
         args = _arguments(argv)
         from .expert import Expert
@@ -33,15 +53,18 @@ def main(argv: Sequence[str]) -> int:
     except TrainingStopped as stopped:
         return _stopped(stopped.signal, told.states, events)
     except TrainingFailed as failure:
-        events.emit(
-            "training-failed", step=events.optimizer_step, reason=failure.reason, text=failure.text, fix=failure.fix
-        )
+        if rank() == 0 or failure.reason == "error":  # what all of them meet is told once
+            events.emit(
+                "training-failed", step=events.optimizer_step, reason=failure.reason, text=failure.text, fix=failure.fix
+            )
         print(f"{failure.text}\n{failure.fix}", file=sys.stderr, flush=True)
         return 1
     except Exception as error:
         if stop.broken_off is not None:  # half an import fails in ways of its own
             return _stopped(stop.broken_off, told.states, events)
         traceback.print_exc()
+        if (others is not None and others.told_of_a_loss(error)) or (rank() > 0 and is_loss_of_another(error)):
+            return 1
         reason = "out-of-memory" if _is_out_of_memory(error) else "error"
         events.emit(
             "training-failed",
@@ -51,8 +74,6 @@ def main(argv: Sequence[str]) -> int:
             fix="",
         )
         return 1
-    finally:
-        stop.ignore()
     return 0
 
 
@@ -81,6 +102,14 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     for name, reason in refused.items():
         if getattr(args, name):
             parser.error(f"--{name}: {reason}")
+    if args.processes > 1 and args.sample_prompts:
+        parser.error("--sample_prompts: several processes cannot be stopped while they draw")
+    if args.processes > 1 and (args.save_state or args.save_state_on_train_end):
+        parser.error("--save_state: the training's own states hold what its processes need")
+    if args.processes > 1:
+        args.ddp_timeout = args.ddp_timeout or _PATIENCE_MINUTES
+        # A worker that is forked off beside the threads of the exchange may hang: one in twenty did, over gloo.
+        args.max_data_loader_n_workers, args.persistent_data_loader_workers = 0, False
     args.dit_dtype = None  # found in the weights
     args.vae_dtype = args.vae_dtype or "bfloat16"
     return args

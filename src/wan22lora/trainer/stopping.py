@@ -36,6 +36,11 @@ class Stop:
     def wanted(self) -> bool:
         return self.signal is not None
 
+    def agree(self, number: int) -> None:
+        """A stop that another process of the training was asked for."""
+        if number and self.signal is None:
+            self.signal = number
+
     def finish_batches(self) -> None:
         """From here on a first signal waits for the end of the batch."""
         self._at_once = False
