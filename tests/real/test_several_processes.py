@@ -162,7 +162,7 @@ def test_a_stop_that_reaches_another_process_alone_stops_all(processes: Processe
 
 
 @pytest.mark.parametrize(
-    "options", ["--gradient_accumulation_steps 3", "--max_data_loader_n_workers 2 --ema_decay 0.9"]
+    "options", ["--gradient_accumulation_steps 3 --speed fast", "--max_data_loader_n_workers 2 --ema_decay 0.9"]
 )
 @pytest.mark.parametrize("whom", ["all", "first", "other"])
 def test_after_a_kill_they_go_on_to_the_same_lora(processes: Processes, options: str, whom: str) -> None:
