@@ -29,8 +29,8 @@ def what_lacks() -> Lack | None:
         return Lack(f"speed: fast compiles its kernels, and {named}", "sudo apt-get install -y gcc")
     capability = torch.cuda.get_device_capability(0)
     if capability < LEAST_CAPABILITY:
-        text = f"speed: fast compiles its kernels for GPUs from compute capability 7.0 on; this one has {capability}"
-        return Lack(text.replace(str(capability), ".".join(map(str, capability))))
+        major, minor = capability
+        return Lack(f"speed: fast needs a GPU of compute capability 7.0 or later, and this one has {major}.{minor}")
     try:
         importlib.import_module("triton")
     except Exception as error:
