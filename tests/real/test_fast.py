@@ -75,6 +75,7 @@ def test_products_in_8_bits_differ_by_what_quantising_takes(
     assert told["distances"].keys() == {"none", "tensor", "row", "group"}
     for distances in told["distances"].values():
         assert_near(distances)
+    assert told["results"] == ["torch.float16", "torch.bfloat16", "None"]
 
 
 def test_what_is_kept_is_not_computed_again(answer: dict[str, Any]) -> None:

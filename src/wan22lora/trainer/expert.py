@@ -14,7 +14,7 @@ from .disk import Disk
 from .ema import Average
 from .events import Events
 from .failing import TrainingFailed
-from .fast.starting import require_compiling, start_fast
+from .fast.starting import refused, require_compiling, require_fp8, start_fast
 from .fast.weights import NoFp8, Unsupported
 from .loading import loading
 from .loop import Loop
@@ -44,6 +44,8 @@ class Expert(WanNetworkTrainer):
     def train(self, args: Namespace) -> None:
         if args.speed != "reference" and torch.cuda.is_available():
             require_compiling()
+        if args.speed == "max":
+            require_fp8()
         try:
             super().train(args)
         finally:
@@ -109,8 +111,7 @@ class Expert(WanNetworkTrainer):
             try:
                 print(f"speed: {args.speed}; {start_fast(args, accelerator, *prepared[:2])}", flush=True)
             except NoFp8 as reason:
-                text = f"speed: max multiplies numbers of 8 bits, which do not go with {reason}"
-                raise TrainingFailed("not-fast", text, "speed: fast") from None
+                raise refused(reason) from None
             except Unsupported as reason:
                 text = f"speed: {args.speed} does not know {reason}"
                 raise TrainingFailed("not-fast", text, "speed: reference") from None

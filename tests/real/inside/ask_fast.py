@@ -245,6 +245,22 @@ def product_in_fp8():
     return told
 
 
+def results_in_fp8():
+    """The type that products come in for a block in float16, where torch has products in two types, in one and none."""
+    product, told = torch._scaled_mm, []
+    for there in ((torch.float16, torch.bfloat16), (torch.bfloat16,), ()):
+
+        def multiply(*given, out_dtype, there=there, **named):
+            if out_dtype not in there:
+                raise RuntimeError(f"no products in {out_dtype}")
+            return product(*given, out_dtype=out_dtype, **named)
+
+        torch._scaled_mm = multiply
+        told.append(str(fp8.results_of(torch.float16, torch.device("cpu"))))
+    torch._scaled_mm = product
+    return told
+
+
 def refused():
     told = {}
     for name, arguments in (("dropout", {"neuron_dropout": 0.1}), ("rank dropout", {"rank_dropout": "0.1"})):
@@ -265,7 +281,7 @@ def main(how):
         answer["distances"] = eager()
     elif how == "fp8":
         attend_exactly()
-        answer = {"product": product_in_fp8(), "distances": in_fp8()}
+        answer = {"product": product_in_fp8(), "distances": in_fp8(), "results": results_in_fp8()}
     else:
         attend_exactly()
         sizes = keeping.Shape(24, 24, SIZES["dim"], SIZES["ffn_dim"]).stages()

@@ -23,6 +23,19 @@ def require_compiling() -> None:
         raise TrainingFailed("not-fast", lack.text, lack.fix)
 
 
+def require_fp8() -> None:
+    """Raises TrainingFailed where this machine has no products of 8-bit numbers."""
+    try:
+        _results(torch.bfloat16, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    except NoFp8 as reason:
+        raise refused(reason) from None
+
+
+def refused(reason: NoFp8) -> TrainingFailed:
+    text = f"speed: max multiplies numbers of 8 bits, which do not go with {reason}"
+    return TrainingFailed("not-fast", text, "speed: fast")
+
+
 def start_fast(args: Namespace, accelerator: Any, transformer: Any, network: Any) -> str:
     """Belongs after accelerate has prepared both and before the first step; tells what was made, for the log.
 
