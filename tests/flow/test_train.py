@@ -280,3 +280,20 @@ def test_what_is_edited_while_it_is_encoded_is_said_and_encoded_again(place: Pla
     done = place.wan22lora("train", "run.yaml", "--rehearse")
     assert done.exit_code == 0, done.output
     assert "1 of 18 files to encode" in done.stdout
+
+
+def test_what_comes_into_the_dataset_while_it_is_encoded_is_not_trained_on_unrecorded(place: Place) -> None:
+    running = place.start("train", "run.yaml", "--rehearse", env={"WAN22LORA_REHEARSAL_STEP_SECONDS": "0.15"})
+    cache = place.run / "cache" / "0"
+    while not (made := list(cache.glob("*_wan.safetensors"))):
+        time.sleep(0.02)
+    new = cache / "new_0096x0096_wan.safetensors"  # as musubi makes it of a new.png that it lists and the plan did not
+    new.write_bytes(made[0].read_bytes())
+    output = "".join(running.communicate(timeout=60))
+    assert running.returncode == 6, output
+    assert "new came into the dataset while it was being encoded" in output
+    assert not new.exists()
+    assert list(place.run.glob("previous/*/new_0096x0096_wan.safetensors"))
+    done = place.wan22lora("train", "run.yaml", "--rehearse")
+    assert done.exit_code == 0, done.output
+    assert "all 18 files are current" in done.stdout

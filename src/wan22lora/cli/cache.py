@@ -86,7 +86,7 @@ def _files(run_file: Path, musubi: Path | None, *, rehearse: bool) -> tuple[Path
     spec = load_spec(
         run_file,
         gpu_free_gib=lambda: None,  # no cache depends on it
-        folder_suffix="-rehearsal" if rehearse else "",
+        rehearsal=rehearse,
     )
     history = read_history(spec.folder, machine, rehearsal=rehearse)
     prepared = prepare(spec, machine, history, rehearsal=rehearse)

@@ -52,7 +52,7 @@ def carry_out_or_show(
         return load_spec(
             run_file,
             gpu_free_gib=lambda: None if rehearse else least_free_gib(read_nvidia(), machine.gpus),
-            folder_suffix="-rehearsal" if rehearse else "",
+            rehearsal=rehearse,
         )
 
     spec = loaded()

@@ -34,7 +34,7 @@ def status(
     from wan22lora.run.status import as_json, as_text, is_running
     from wan22lora.spec.load import load_spec
 
-    spec = load_spec(run_file, gpu_free_gib=lambda: None, folder_suffix="-rehearsal" if rehearse else "")
+    spec = load_spec(run_file, gpu_free_gib=lambda: None, rehearsal=rehearse)
     folder = RunFolder(spec.folder)
     running = is_running(folder.path)  # before reading: what ends meanwhile has told so by then
     state = fold(read_events(folder.events))

@@ -105,7 +105,7 @@ def cache_state(
 ) -> CacheState:
     """Compares what must be there with what is there. Reads headers only. What is forced is taken over from nowhere."""
     folders = tuple(_with_class_folders(folders) if kind == "text" else folders)
-    on_disk = set(_files(kind, folders))
+    on_disk = set(files_in(folders, kind))
     stale: dict[Path, Stale] = {}
     for path, key in expected.items():
         why = Stale(FORCED) if force else _stale(path, key, manifest, on_disk)
@@ -152,7 +152,8 @@ def _with_class_folders(folders: Iterable[Path]) -> Iterator[Path]:
             yield from sorted(path for path in folder.iterdir() if path.name.startswith(FOLDER_PREFIX))
 
 
-def _files(kind: CacheKind, folders: Iterable[Path]) -> Iterator[Path]:
+def files_in(folders: Iterable[Path], kind: CacheKind) -> Iterator[Path]:
+    """Every file in the folders that musubi takes for a cache file of this kind."""
     for folder in folders:
         if folder.is_dir():
             yield from (path for path in folder.iterdir() if path.name.endswith(ENDINGS[kind]))

@@ -13,7 +13,7 @@ from wan22lora.dataset.latents import latents_of, text_file
 from wan22lora.dataset.scan import Scan
 from wan22lora.musubi.safetensors import NotSafetensors, read_header
 from wan22lora.plan.adoption import Offer
-from wan22lora.plan.caches import CacheState, is_of_another_caption
+from wan22lora.plan.caches import CacheState, files_in, is_of_another_caption
 from wan22lora.plan.contents import Contents
 from wan22lora.plan.manifest import kind_of, read_manifest, record_name, write_manifest
 
@@ -131,6 +131,13 @@ def _other_caption(path: Path, caption: str) -> bool:
         return is_of_another_caption(read_header(path), caption)
     except (NotSafetensors, OSError):
         return False  # left to `settle`
+
+
+def appeared(state: CacheState) -> list[Path]:
+    """After the step: cache files that nobody planned, as musubi makes of a picture that comes into the folder after
+    the plan. A training would learn from them, and nothing would say so.
+    """
+    return sorted(set(files_in(state.folders, state.kind)) - set(state.expected))
 
 
 def settle(state: CacheState, cache: Path, contents: Contents) -> list[Path]:

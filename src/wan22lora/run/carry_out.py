@@ -19,12 +19,13 @@ from wan22lora.plan.at_once import trainings_at_once
 from wan22lora.plan.build import History, Prepared
 from wan22lora.plan.continuation import raise_refusals
 from wan22lora.plan.lacking import arriving, lacking
+from wan22lora.plan.made_from import item_of
 from wan22lora.plan.manifest import Manifest, read_manifest
 from wan22lora.plan.model import Step, StepId
 from wan22lora.plan.sources import cache_folder_of
 from wan22lora.plan.states import read_states, states_of
 from wan22lora.run.attempt import CACHING
-from wan22lora.run.caching import begin, drop_overtaken, settle
+from wan22lora.run.caching import appeared, begin, drop_overtaken, settle
 from wan22lora.run.display import Display
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.runner import Outcome, Renew, execute
@@ -139,6 +140,7 @@ def carry_out(
 
     cache = cache_folder_of(plan.folder)
     overtaken: list[Path] = []
+    added: list[Path] = []
     if machine.known_runs is not None and not plan.rehearsal:
         note_run(machine.known_runs, plan.folder)
 
@@ -153,15 +155,21 @@ def carry_out(
     def settle_caches(step: Step) -> None:
         overtaken[:] = drop_overtaken(prepared.caches[step.id], prepared.scans, prepared.contents)
         settle(prepared.caches[step.id], cache, prepared.contents)
+        added[:] = appeared(prepared.caches[step.id])
+        RunFolder(plan.folder).set_aside(added, step.id)
 
     def verify_all(step: Step) -> Iterator[Finding]:
+        changed = []
         if step.id in CACHING and overtaken:
             names = listed([path.name for path in overtaken])
             what = "caption" if step.id == "cache-text" else "file"
-            yield Finding(
-                "", f"the {what} of {names} changed while it was being encoded", "type the same command again"
-            )
-        else:
+            changed.append(f"the {what} of {names} changed while it was being encoded")
+        if step.id in CACHING and added:
+            names = listed([item_of(path.name) for path in added])
+            changed.append(f"{names} came into the dataset while it was being encoded")
+        for text in changed:
+            yield Finding("", text, "type the same command again")
+        if not changed:
             yield from verify(step)
 
     return execute(

@@ -31,18 +31,20 @@ train:
 SOURCES = {"images": "images", "image_jsonl": "images", "videos": "videos", "video_jsonl": "videos"}
 PATH_OPTIONS = ("sample_prompts", "base_weights", "resume", "logging_dir", "log_tracker_config", "clip")
 """musubi options that take a path; a relative one is meant from run.yaml, not from musubi's checkout."""
+REHEARSAL = "-rehearsal"
+"""Ends the name of a rehearsal's folder and of no other: what its caches hold, nothing, would be trained on."""
 
 
 def load_spec(
     path: Path,
     *,
     gpu_free_gib: Callable[[], float | None] = lambda: None,
-    folder_suffix: str = "",
+    rehearsal: bool = False,
 ) -> Spec:
     """The run that the file describes.
 
     `gpu_free_gib` answers for `hardware: auto` with the GPU memory that nobody uses (None: no GPU here);
-    `folder_suffix` keeps a rehearsal apart.
+    the folder of a `rehearsal` is one of its own.
     Raises SpecError with every finding.
     """
     document = read_document(path)
@@ -54,7 +56,7 @@ def load_spec(
         findings += _further_findings(path, sound_part(document, RunFile))
     if run_file is None or findings:
         raise SpecError(f"{document.file} cannot be used", findings=in_file_order(findings))
-    return _Loader(path, document, run_file, gpu_free_gib, folder_suffix).spec()
+    return _Loader(path, document, run_file, gpu_free_gib, rehearsal).spec()
 
 
 def _further_findings(path: Path, document: Document) -> list[Finding]:
@@ -63,7 +65,7 @@ def _further_findings(path: Path, document: Document) -> list[Finding]:
     if run_file is None or findings:
         return []
     try:
-        _Loader(path, document, run_file, lambda: None, "").spec()
+        _Loader(path, document, run_file, lambda: None, False).spec()
     except SpecError as error:
         return [each for each in error.findings if each.level == "error" and not each.message.startswith("is missing")]
     return []
@@ -78,10 +80,10 @@ class _Loader:
         document: Document,
         run_file: RunFile,
         gpu_free_gib: Callable[[], float | None],
-        folder_suffix: str,
+        rehearsal: bool,
     ) -> None:
         self.path, self.document, self.run_file = path, document, run_file
-        self.folder_suffix = folder_suffix
+        self.rehearsal = rehearsal
         self.findings: list[Finding] = []
         own = Layer(document, "run.yaml")
         defaults = Layer(parse_document(DEFAULTS, file="defaults", folder=path.parent), "defaults")
@@ -103,11 +105,16 @@ class _Loader:
             if self.run_file.folder
             else resolve_path(f"runs/{self.run_file.name}", base)
         )
+        if folder.name.endswith(REHEARSAL):
+            key = "folder" if self.run_file.folder else "name"
+            where = f"{self.document.place((key,))} {key}"
+            text = f"ends in {REHEARSAL}, as the folders of rehearsals do: their caches hold nothing"
+            self.findings.append(Finding(where, text, "another name"))
         plain = self.trainer == "plain"
         spec = Spec(
             file=Path(self.path).absolute(),
             name=self.run_file.name,
-            folder=folder.with_name(folder.name + self.folder_suffix),
+            folder=folder.with_name(folder.name + REHEARSAL) if self.rehearsal else folder,
             task=task,
             pin=self.pin,
             trainer=self.trainer,

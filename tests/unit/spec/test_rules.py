@@ -52,6 +52,7 @@ REFUSED = [
     ("data: {frames: 81}", "data.frames", "for clips"),
     ("data: {source_fps: 24}", "data.source_fps", "for clips"),
     ("folder: ~no.such.user/x", "folder", "home"),
+    ("folder: runs/paper-rehearsal", "folder", "caches hold nothing"),
     ("trainer: extension\npin: article\ntrain: {save_precision: null}", "trainer", "v0.3.4"),
     ("trainer: plain\nvalidation: {hold_out: 2}", "validation", "trainer: plain"),
     ("trainer: plain\ntrain: {ema: {decay: 0.9}}", "train.ema", "trainer: plain"),
