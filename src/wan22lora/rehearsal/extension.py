@@ -66,7 +66,7 @@ def _train(args: Namespace, session: Session, events: Events, stop: Stop, states
     if session.pin == "article":
         raise TrainingFailed("wrong-musubi", "the trainer was written for musubi-tuner v0.3.4", "trainer: plain")
     if args.speed != "reference" and session.faults.has("no-compiler"):
-        text = "speed: fast compiles its kernels, and there is no C compiler"
+        text = "the trainer compiles its kernels, and there is no C compiler"
         raise TrainingFailed("not-fast", text, "sudo apt-get install -y gcc")
     found = states.newest()
     state = None if found is None else states.load(found)

@@ -96,7 +96,7 @@ def test_everything_that_is_asked_comes_back(box: Box) -> None:
     assert found.torch.architectures == ("sm_80", "sm_90")
 
 
-@pytest.mark.parametrize(("compiler", "lack"), [("no-such-cc", "CC names no-such-cc"), ("true", "needs triton")])
+@pytest.mark.parametrize(("compiler", "lack"), [("no-such-cc", "CC names no-such-cc"), ("true", "need triton")])
 def test_what_is_lacking_for_compiling_comes_back(
     box: Box, monkeypatch: pytest.MonkeyPatch, compiler: str, lack: str
 ) -> None:

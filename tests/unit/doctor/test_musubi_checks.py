@@ -246,7 +246,7 @@ def test_a_machine_that_cannot_compile_is_told_what_to_type(
     with_run: Callable[..., Facts], lines: str, status: str | None
 ) -> None:
     facts = with_run(lines)
-    lack = Compiling("speed: fast compiles its kernels, and there is no C compiler", "sudo apt-get install -y gcc")
+    lack = Compiling("the trainer compiles its kernels, and there is no C compiler", "sudo apt-get install -y gcc")
     facts = replace(facts, environment=replace(facts.environment, compiling=lack))
     checks = list(torch_build.compiling(facts))
     assert [check.status for check in checks] == ([] if status is None else [status])

@@ -26,17 +26,16 @@ def what_lacks() -> Lack | None:
     compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("gcc", "clang", "cc"))), None)
     if compiler is None or shutil.which(compiler) is None:
         named = f"CC names {compiler}, which is not there" if compiler else "there is no C compiler"
-        return Lack(f"speed: fast compiles its kernels, and {named}", "sudo apt-get install -y gcc")
+        return Lack(f"the trainer compiles its kernels, and {named}", "sudo apt-get install -y gcc")
     capability = torch.cuda.get_device_capability(0)
     if capability < LEAST_CAPABILITY:
         major, minor = capability
-        return Lack(f"speed: fast needs a GPU of compute capability 7.0 or later, and this one has {major}.{minor}")
+        return Lack(f"compiled kernels need a GPU of compute capability 7.0 or later, and this one has {major}.{minor}")
     try:
         importlib.import_module("triton")
     except Exception as error:
-        return Lack(
-            f"speed: fast needs triton, which cannot be imported ({_first_line(error)})", "wan22lora setup brings it"
-        )
+        text = f"compiled kernels need triton, which cannot be imported ({_first_line(error)})"
+        return Lack(text, "wan22lora setup brings it")
     try:
         compiled = torch.compile(_small, fullgraph=True)
         wrong = not torch.equal(compiled(torch.ones(64, device="cuda")), torch.full((64,), 4.0, device="cuda"))
@@ -44,9 +43,9 @@ def what_lacks() -> Lack | None:
         said = str(error)
         if "Python.h" in said:
             fix = "sudo apt-get install -y python3-dev"
-            return Lack("speed: fast compiles its kernels, and Python's own headers (Python.h) are not there", fix)
-        return Lack(f"speed: fast cannot compile here ({type(error).__name__}: {_first_line(error)})")
-    return Lack("speed: fast cannot compile here (a sum came out wrong)") if wrong else None
+            return Lack("the trainer compiles its kernels, and Python's own headers (Python.h) are not there", fix)
+        return Lack(f"torch cannot compile here ({type(error).__name__}: {_first_line(error)})")
+    return Lack("torch cannot compile here (a sum came out wrong)") if wrong else None
 
 
 def _small(x: torch.Tensor) -> torch.Tensor:
