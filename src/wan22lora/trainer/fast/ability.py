@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ def what_lacks() -> Lack | None:
         importlib.import_module("triton")
     except Exception as error:
         text = f"compiled kernels need triton, which cannot be imported ({_first_line(error)})"
-        return Lack(text, "wan22lora setup brings it")
+        return Lack(text, f"uv pip install --python {sys.executable} triton, or {sys.executable} -m pip install triton")
     try:
         compiled = torch.compile(_small, fullgraph=True)
         wrong = not torch.equal(compiled(torch.ones(64, device="cuda")), torch.full((64,), 4.0, device="cuda"))
