@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wan22lora.captions.place import Medium
 from wan22lora.dataset.pictures import UnreadableError
@@ -52,6 +52,7 @@ def _frames(path: Path) -> list[Image.Image]:
     every, count = 1, 0
     try:
         with av.open(str(path)) as container:
+            frame: Any  # PyAV's older releases leave its methods untyped
             for frame in container.decode(container.streams.video[0]):
                 if count % every == 0:
                     kept.append(_small(frame.to_image()))
