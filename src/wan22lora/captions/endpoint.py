@@ -73,7 +73,7 @@ class Endpoint:
             message = "`captions write` talks to models with the `openai` package, which is not installed"
             raise MachineError("Nothing was asked.", findings=[Finding("", message, EXTRA)]) from None
         self.url, self.model = url, model
-        self._timeout, self._tries, self._has_key = timeout, retries + 1, key != _NO_KEY
+        self._timeout, self._tries, self._key = timeout, retries + 1, key if key != _NO_KEY else None
         self._openai = openai
         try:
             self._client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
@@ -102,11 +102,11 @@ class Endpoint:
         return _reply(answer)
 
     def _refused(self, problem: Any) -> Trouble:
-        status, said = problem.status_code, _said(problem)
+        status, said = problem.status_code, self._said(problem)
         if status in (401, 403):
             fix = (
                 "Is it the right key for this endpoint?"
-                if self._has_key
+                if self._key
                 else f"export {USUAL_KEY}=…  (or --key-env NAME for another variable)"
             )
             return Trouble(f"was refused: the endpoint wants a valid key ({status}: {said})", fix=fix, final=True)
@@ -117,6 +117,15 @@ class Endpoint:
             return Trouble(f"was refused: the account has no credit ({said})", final=True)
         tried = self._tried() if status in (408, 409, 429) or status >= 500 else ""
         return Trouble(f"was answered with an error ({status}: {said}){tried}")
+
+    def _said(self, problem: Any) -> str:
+        """The endpoint's own words; some repeat the key."""
+        body = problem.body
+        if isinstance(body, dict):
+            inner = body.get("error", body)
+            body = inner.get("message", inner) if isinstance(inner, dict) else inner
+        said = str(body or problem.message)
+        return _cut(said.replace(self._key, "…") if self._key else said)
 
     def _offered(self) -> str:
         try:
@@ -157,14 +166,6 @@ def _reply(answer: Any) -> Reply:
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 0
-
-
-def _said(problem: Any) -> str:
-    body = problem.body
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        body = inner.get("message", inner) if isinstance(inner, dict) else inner
-    return _cut(str(body or problem.message))
 
 
 def _short(problem: BaseException) -> str:

@@ -72,8 +72,9 @@ def vision() -> Iterator[Vision]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if state.key and self.headers["Authorization"] != f"Bearer {state.key}":
-                return self._send(401, json.dumps({"error": {"message": "no such key"}}))
+            given = self.headers["Authorization"].removeprefix("Bearer ")
+            if state.key and given != state.key:
+                return self._send(401, json.dumps({"error": {"message": f"no such key: {given}"}}))
             with lock:
                 state.asked.append(json.loads(body))
                 count = len(state.asked) - 1
