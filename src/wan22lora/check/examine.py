@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wan22lora.check.captions import caption_remarks, trigger_remarks
@@ -40,24 +41,25 @@ def examine(
     `findings` are what `train` says of the datasets, `trained` the datasets without what is held out; `memory` and
     `thorough` as in look_at.
     """
-    looked = look_at(scans, memory, thorough=thorough)
-    by_rules = _remarks(looked, scans if trained is None else trained, trigger, trigger_at)
+    everything = [replace(scan, items=(*scan.items, *scan.uncaptioned)) for scan in scans]
+    looked = look_at(everything, memory, thorough=thorough)
+    by_rules = _remarks(scans, looked, scans if trained is None else trained, trigger, trigger_at)
     return worst_first([*map(from_finding, findings), *by_rules])
 
 
 def _remarks(
-    looked: Sequence[Looked], trained: Sequence[Scan], trigger: str | None, trigger_at: str
+    scans: Sequence[Scan], looked: Sequence[Looked], trained: Sequence[Scan], trigger: str | None, trigger_at: str
 ) -> Iterator[Remark]:
-    for each in looked:
-        source = each.scan.source
+    for scan, each in zip(scans, looked, strict=True):
+        source = scan.source
         yield from folder_remarks(source, list_folder(source))
         if source.kind == "images":
             yield from picture_remarks(each)
         else:
             yield from fit_remarks(source, each.scan.items)
             yield from clip_remarks(each)
-        yield from caption_remarks(each.scan, trigger)
-        yield from wording_remarks(each.scan, trigger)
+        yield from caption_remarks(scan, trigger)
+        yield from wording_remarks(scan, trigger)
     for scan in trained:
         yield from batch_remarks(scan)
     yield from duplicate_remarks(looked)
@@ -94,6 +96,4 @@ def _source(folder: Path, kind: Kind, memory: Memory | None) -> Source:
 
 
 def _with_rate(source: Source, memory: Memory | None) -> Source:
-    from dataclasses import replace
-
     return replace(source, source_fps=clip_fps(source, memory))

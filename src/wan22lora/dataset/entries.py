@@ -16,7 +16,8 @@ class Entry:
 
     path: Path
     stem: str
-    caption: str
+    caption: str | None
+    """None where there is none that can be read."""
     name: str
     """What messages call it: the file's name, or the line of a JSONL file."""
 

@@ -20,7 +20,7 @@ LARGEST_CAPTION = 1 << 20
 
 
 def entries_in_folder(source: Source, folder: Path) -> tuple[list[Entry], list[Finding]]:
-    """What musubi-tuner lists and can caption, in its order, and what is wrong with the rest."""
+    """What musubi-tuner lists, in its order, and what is wrong with it."""
     try:
         names = names_in(folder)
     except OSError as problem:
@@ -38,8 +38,7 @@ def entries_in_folder(source: Source, folder: Path) -> tuple[list[Entry], list[F
             problems.add("name-not-text", what, name, folder / name, fix="Rename them.")
             continue
         caption = _caption(source, folder / name, captioned, problems)
-        if caption is not None:
-            entries.append(Entry(folder / name, stem_of(name), caption, name))
+        entries.append(Entry(folder / name, stem_of(name), caption, name))
     return entries, [*findings, *problems.findings()]
 
 

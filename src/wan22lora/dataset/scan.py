@@ -29,6 +29,8 @@ class Scan:
     """In musubi-tuner's order, without those it cannot use."""
     findings: tuple[Finding, ...]
     """Errors and warnings, each about one kind of problem."""
+    uncaptioned: tuple[Item, ...] = ()
+    """Pictures and clips that only lack a caption; theirs is empty."""
 
 
 def scan(source: Source, memory: Memory | None = None) -> Scan:
@@ -43,9 +45,12 @@ def scan(source: Source, memory: Memory | None = None) -> Scan:
     with warnings.catch_warnings():
         # Pillow warns of very large pictures; musubi-tuner reads them.
         warnings.simplefilter("ignore")
-        found = [_item(source, entry, problems, memory) for entry in entries]
-    items = tuple(item for item in found if item is not None) if has_buckets(source) else ()
-    return Scan(source, items, (*settings, *findings, *problems.findings(), *check_items(source, items)))
+        found = [(entry, _item(source, entry, problems, memory)) for entry in entries]
+    sized = [(entry, item) for entry, item in found if item is not None] if has_buckets(source) else []
+    items = tuple(item for entry, item in sized if entry.caption is not None)
+    uncaptioned = tuple(item for entry, item in sized if entry.caption is None)
+    about_items = check_items(source, tuple(item for _, item in sized))
+    return Scan(source, items, (*settings, *findings, *problems.findings(), *about_items), uncaptioned)
 
 
 def clip_fps(source: Source, memory: Memory | None = None) -> float | None:
@@ -91,7 +96,7 @@ def _item(source: Source, entry: Entry, problems: Problems, memory: Memory) -> I
         if source.kind == "videos":
             fix = "Encode them anew: `ffmpeg -i OLD.mp4 NEW.mp4` turns the frames and drops the tag."
         problems.add("rotated", what, entry.name, entry.path, fix=fix, level="warning")
-    return Item(entry.path, entry.stem, entry.caption, size, frames, fps)
+    return Item(entry.path, entry.stem, entry.caption or "", size, frames, fps)
 
 
 def _picture(path: Path, memory: Memory) -> Picture:

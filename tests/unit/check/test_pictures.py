@@ -29,6 +29,17 @@ def test_ten_good_pictures_need_no_remark(
     assert said(images(), trigger="zxq") == {}
 
 
+def test_pictures_without_captions_are_looked_at_as_well(
+    picture: Callable[..., Path], images: Callable[..., Source], said: Said
+) -> None:
+    picture("a.jpg", mode="CMYK").with_suffix(".txt").unlink()
+    picture("b.png", size=(40, 40)).with_suffix(".txt").unlink()
+    picture("c.png")
+    remarks = said(images(), trigger="zxq")
+    assert remarks.keys() == {"cmyk", "enlarged", *ADVICE}
+    assert (remarks["cmyk"].files, remarks["enlarged"].files) == (("a.jpg",), ("b.png",))
+
+
 def test_cmyk_is_a_warning(picture: Callable[..., Path], images: Callable[..., Source], said: Said) -> None:
     picture("a.jpg", mode="CMYK")
     picture("b.jpg")
