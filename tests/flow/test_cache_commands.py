@@ -83,6 +83,19 @@ def test_cleaning_shows_first_and_asks_and_touches_nothing_foreign(cached: Place
     assert "nothing to remove" in cached.wan22lora(*REHEARSED, "--clean").stdout
 
 
+def test_cleaning_leaves_what_is_wanted_under_another_name(cached: Place) -> None:
+    before = files_of(cached)
+    for suffix in (".png", ".txt"):
+        (cached.path / "pictures" / f"00{suffix}").rename(cached.path / "pictures" / f"z\x1b{suffix}")
+    assert cached.wan22lora(*REHEARSED, "--clean", "--yes").exit_code == 0
+    gone = before.keys() - files_of(cached).keys()
+    assert gone == {"0/17_0112x0080_wan.safetensors", "0/17_wan_te.safetensors", "0/03_wan_te.safetensors"}
+    listed = cached.wan22lora(*REHEARSED, "--list").stdout
+    assert "1 to encode, 2 to take over, 2 no longer wanted" in listed
+    assert "z\\x1b.png" in listed
+    assert "\x1b" not in listed
+
+
 def test_cleaning_removes_what_a_dataset_left_that_is_no_longer_in_run_yaml(place: Place) -> None:
     one = "name: paper\npreset: article-wan22\ndatasets: [{images: pictures}"
     place.write(f"{one}, {{images: pictures, resolution: 512}}]\n")

@@ -10,6 +10,7 @@ from typing import Any
 
 from wan22lora.dataset.problems import counted, listed
 from wan22lora.plan.inventory import CacheFile, Standing
+from wan22lora.readable import readable
 
 _STANDINGS: tuple[Standing, ...] = ("current", "to encode", "to take over", "unwanted", "foreign")
 _WORDS: dict[Standing, str] = {"unwanted": "no longer wanted", "foreign": "not of this run"}
@@ -149,5 +150,5 @@ def _bytes(size: int | None) -> str:
 
 
 def _text(name: str) -> str:
-    """A file name may hold bytes that are no text, which no screen takes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """On one line, without what no screen takes."""
+    return readable(name).replace("\n", "\\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,8 @@ class CacheFile:
     """Why it is to be made."""
     source: Path | None = None
     """Where it is taken over from."""
+    needed: bool = False
+    """True when a picture or caption that bears another name now takes it over."""
 
     @property
     def of_class(self) -> bool:
@@ -44,8 +46,8 @@ class CacheFile:
 
     @property
     def removable(self) -> bool:
-        """Made by this run, and of no use to it as it is."""
-        return self.size is not None and self.standing in ("unwanted", "to encode", "to take over")
+        """Made by this run, and of no use to it as it is, nor under another name."""
+        return self.size is not None and not self.needed and self.standing in ("unwanted", "to encode", "to take over")
 
 
 def inventory(prepared: Prepared, manifest: Manifest) -> tuple[CacheFile, ...]:
@@ -61,7 +63,8 @@ def inventory(prepared: Prepared, manifest: Manifest) -> tuple[CacheFile, ...]:
         *(_file(path, "unwanted") for state in states for path in state.outdated if path not in state.expected),
         *_of_datasets_that_are_gone(cache, {scan.source.cache for scan in prepared.scans}, manifest),
     ]
-    return (*wanted, *rest)
+    sources = {file.source for file in wanted}
+    return tuple(replace(file, needed=True) if file.path in sources else file for file in (*wanted, *rest))
 
 
 def _wanted(state: CacheState, path: Path, names: Mapping[tuple[Path, str], str]) -> CacheFile:

@@ -37,7 +37,7 @@ def test_pictures_without_captions_are_looked_at_as_well(
     picture("c.png")
     remarks = said(images(), trigger="zxq")
     assert remarks.keys() == {"cmyk", "enlarged", *ADVICE}
-    assert (remarks["cmyk"].files, remarks["enlarged"].files) == (("a.jpg",), ("b.png",))
+    assert (remarks["cmyk"].files, remarks["enlarged"].files) == (("a.jpg",), ("b.png (40×40, 3.2×)",))
 
 
 def test_cmyk_is_a_warning(picture: Callable[..., Path], images: Callable[..., Source], said: Said) -> None:
