@@ -23,6 +23,7 @@ class Contents:
         self._memory = memory or Memory()
         self.seen: dict[str, Stamp] = {}
         """Every file asked for, to be remembered."""
+        self._folders: dict[Path, list[Path]] = {}
 
     def read(self, paths: Iterable[Path]) -> None:
         """Reads the files among them that are not known, several at once."""
@@ -36,7 +37,8 @@ class Contents:
         A file that cannot be read gives a digest that never repeats what a readable one gave.
         """
         if path.is_dir():
-            parts = (f"{child.name} {self.digest(child)}" for child in sorted(path.iterdir()) if child.is_file())
+            children = self._folders[path] = _files_in(path)
+            parts = (f"{child.name} {self.digest(child)}" for child in children)
             return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         try:
             stat = path.stat()
@@ -51,13 +53,19 @@ class Contents:
         return digest
 
     def changed(self, path: Path) -> bool:
-        """Whether a file that was asked for has been written, replaced or removed since."""
+        """Whether a file that was asked for has been written, replaced or removed since; of a folder, any in it."""
         seen = self.seen.get(str(path))
         try:
+            if path in self._folders:
+                return _files_in(path) != self._folders[path] or any(map(self.changed, self._folders[path]))
             stat = path.stat()
         except OSError:
             return True
         return seen is not None and seen[:3] != (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [child for child in sorted(folder.iterdir()) if child.is_file()]
 
 
 def fingerprint(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,33 @@ def test_contents_are_read_again_only_when_a_file_changed(tmp_path: Path) -> Non
     assert remembered.digest(path) == "remembered"
     path.write_bytes(b"two")
     assert Contents(first.seen).digest(path) not in (digest, "remembered")
+
+
+def _write_into(folder: Path) -> None:
+    (folder / "2.png").write_bytes(b"another")
+
+
+def _add_to(folder: Path) -> None:
+    (folder / "3.png").write_bytes(b"three")
+
+
+def _take_from(folder: Path) -> None:
+    (folder / "1.png").unlink()
+
+
+@pytest.mark.parametrize("change", [_write_into, _add_to, _take_from, shutil.rmtree])
+def test_a_clip_that_is_a_folder_changes_with_its_pictures(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    for name in ("1.png", "2.png"):
+        (clip / name).write_bytes(name.encode())
+    contents = Contents()
+    before = contents.digest(clip)
+    assert not contents.changed(clip)
+    change(clip)
+    assert contents.changed(clip)
+    if clip.exists():
+        assert Contents(contents.seen).digest(clip) != before
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 2**20, 5 * 2**20 + 3])
