@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from wan22lora.dataset.latents import latents_of, text_file
-from wan22lora.dataset.predict import batches_per_epoch, bucket_loads, epochs_of, total_steps
+from wan22lora.dataset.predict import batches_per_epoch, epochs_of, total_steps
 from wan22lora.dataset.scan import Scan, scan
 from wan22lora.dataset.source import Item, Source
 
@@ -124,13 +124,13 @@ def logged_buckets(log: list[str]) -> list[list[tuple[tuple[int, ...], int]]]:
 
 def predicted_buckets(found: Scan) -> list[tuple[tuple[int, ...], int]]:
     third = (9,) if found.source.kind == "images" else ()
-    return [(load.bucket + third, load.count) for load in bucket_loads(found)]
+    return [(load.bucket + third, load.count) for load in found.loads]
 
 
 def agree(answer: dict[str, Any], scans: list[Scan]) -> None:
     assert logged_buckets(answer["log"]) == [predicted_buckets(found) for found in scans]
     assert answer["batches"] == batches_per_epoch(scans)
-    assert answer["items"] == sum(load.count for found in scans for load in bucket_loads(found))
+    assert answer["items"] == sum(load.count for found in scans for load in found.loads)
 
 
 def sized_scan(chance: random.Random, place: Path) -> Scan:

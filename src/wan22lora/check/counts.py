@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from wan22lora.check.remark import Remark
-from wan22lora.dataset.predict import bucket_loads
 from wan22lora.dataset.problems import counted
 from wan22lora.dataset.scan import Scan
 from wan22lora.errors import Named
@@ -39,7 +38,7 @@ def count_remarks(scans: Sequence[Scan]) -> Iterator[Remark]:
 
 def balance_remarks(scans: Sequence[Scan]) -> Iterator[Remark]:
     """How the datasets share an epoch, when there are several."""
-    loads = [(scan, sum(load.count for load in bucket_loads(scan))) for scan in scans]
+    loads = [(scan, sum(load.count for load in scan.loads)) for scan in scans]
     counts = [(scan, count) for scan, count in loads if count]
     total = sum(count for _, count in counts)
     if len(counts) < 2:
@@ -68,7 +67,7 @@ def batch_remarks(scan: Scan) -> Iterator[Remark]:
     size = scan.source.batch_size
     partial = tuple(
         Named(f"{'×'.join(map(str, load.bucket[:2]))} (last of {load.count % size})")
-        for load in bucket_loads(scan)
+        for load in scan.loads
         if load.count % size
     )
     if partial:

@@ -30,8 +30,9 @@ class Look:
 
 
 def alike(one: Look, other: Look) -> bool:
-    near = all(abs(a - b) <= SHADE for a, b in zip(one.colour, other.colour, strict=True))
-    return near and bin(one.bits ^ other.bits).count("1") <= APART
+    if (one.bits ^ other.bits).bit_count() > APART:  # first, since it is quick and nearly always so
+        return False
+    return all(abs(a - b) <= SHADE for a, b in zip(one.colour, other.colour, strict=True))
 
 
 def groups_of_alike(
@@ -54,7 +55,7 @@ def groups_of_alike(
 
     for one, other in _candidates(looks):
         here, there = looks[one], looks[other]
-        if here is not None and there is not None and head(one) != head(other) and alike(here, there):
+        if here is not None and there is not None and alike(here, there):
             join(one, other)
     earlier: dict[Hashable, int] = {}
     for index, copy in enumerate(copies):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from wan22lora.check.speed import seconds_per_batch
-from wan22lora.dataset.predict import BucketLoad, batches_per_epoch, bucket_loads, steps_per_epoch, total_steps
+from wan22lora.dataset.loads import BucketLoad
+from wan22lora.dataset.predict import batches_per_epoch, steps_per_epoch, total_steps
 from wan22lora.dataset.scan import Scan
 from wan22lora.doctor.needs import LORA_NUMBERS, STATE_NUMBERS, run_folder_needs
 from wan22lora.doctor.run_facts import Run
@@ -68,7 +69,7 @@ class Forecast:
 
 def forecast_of_folder(scans: Sequence[Scan]) -> Forecast:
     """What can be said without a run.yaml."""
-    return Forecast(tuple((scan, bucket_loads(scan)) for scan in scans), batches_per_epoch(scans))
+    return Forecast(tuple((scan, scan.loads) for scan in scans), batches_per_epoch(scans))
 
 
 def forecast_of_run(run: Run) -> Forecast:
@@ -112,7 +113,7 @@ def _training(run: Run, expert: Expert, scans: Sequence[Scan], batches: int) -> 
 def _tokens(scan: Scan) -> list[int]:
     """Of every bucket's whole batches and of its last, smaller one."""
     found = []
-    for load in bucket_loads(scan):
+    for load in scan.loads:
         size = scan.source.batch_size
         counts = {min(size, load.count), load.count % size or min(size, load.count)}
         found += [tokens(*load.bucket) * count for count in counts]

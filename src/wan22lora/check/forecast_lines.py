@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from wan22lora.check.forecast import Forecast, Training
 from wan22lora.check.speed import MEASURED_ON
-from wan22lora.dataset.predict import BucketLoad
+from wan22lora.dataset.loads import BucketLoad
 from wan22lora.dataset.problems import counted
 
 

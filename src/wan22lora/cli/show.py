@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator
 
-from wan22lora.dataset.predict import bucket_loads
 from wan22lora.errors import Finding
 from wan22lora.musubi.programs import is_program
 from wan22lora.plan.at_once import trainings_at_once
@@ -85,7 +84,7 @@ def _facts(prepared: Prepared) -> Iterator[str]:
         yield "# REHEARSAL: stand-ins play musubi's programs; nothing is trained."
     for scan, trained in zip(prepared.scans, prepared.trained, strict=True):
         source = scan.source
-        loads = bucket_loads(trained)
+        loads = trained.loads
         repeats = f", repeated {source.repeats} times" if source.repeats > 1 else ""
         plural = "" if len(scan.items) == 1 else "s"
         yield f"# {source.place}: {len(scan.items)} {source.noun}{plural}{repeats}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from wan22lora.dataset.checks import check_items, check_settings, has_buckets
@@ -13,6 +14,7 @@ from wan22lora.dataset.folder import entries_in_folder
 from wan22lora.dataset.frames import frames_left, frames_to_read
 from wan22lora.dataset.jsonl import entries_in_jsonl
 from wan22lora.dataset.listing import media_among, names_in
+from wan22lora.dataset.loads import BucketLoad, loads_of
 from wan22lora.dataset.memory import Memory, number_kept
 from wan22lora.dataset.pictures import Picture, UnreadableError, read_picture
 from wan22lora.dataset.problems import Problems
@@ -31,6 +33,11 @@ class Scan:
     """Errors and warnings, each about one kind of problem."""
     uncaptioned: tuple[Item, ...] = ()
     """Pictures and clips that only lack a caption; theirs is empty."""
+
+    @cached_property
+    def loads(self) -> tuple[BucketLoad, ...]:
+        """What one epoch takes from each bucket, sorted by bucket. Counted once, as much asks for it."""
+        return loads_of(self.items, self.source)
 
 
 def scan(source: Source, memory: Memory | None = None) -> Scan:

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wan22lora.dataset.predict import BucketLoad, batches_per_epoch, bucket_loads, epochs_of, total_steps
+from wan22lora.dataset.loads import BucketLoad
+from wan22lora.dataset.predict import batches_per_epoch, epochs_of, total_steps
 from wan22lora.doctor.run_facts import Run
 from wan22lora.musubi.names import Saving, saved
 from wan22lora.plan.choice import expected_gib
@@ -122,7 +123,7 @@ def modules_for(spec: Spec) -> dict[str, str]:
 def _batches(run: Run) -> Iterator[tuple[BucketLoad, int]]:
     """Every bucket of the run with the size of its largest batch."""
     for each in run.scans:
-        for load in bucket_loads(each):
+        for load in each.loads:
             yield load, min(each.source.batch_size, load.count)
 
 

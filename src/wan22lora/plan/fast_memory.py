@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from wan22lora.dataset.predict import bucket_loads
 from wan22lora.dataset.scan import Scan
 from wan22lora.plan.memory import largest_batch
 from wan22lora.spec.resolved import Kept
@@ -56,7 +55,7 @@ class Batch:
 
 def largest(scans: Iterable[Scan]) -> Batch:
     scans = list(scans)
-    items = (min(scan.source.batch_size, load.count) for scan in scans for load in bucket_loads(scan))
+    items = (min(scan.source.batch_size, load.count) for scan in scans for load in scan.loads)
     return Batch(largest_batch(scans), max(items, default=0))
 
 

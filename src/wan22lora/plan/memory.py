@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from wan22lora.dataset.predict import bucket_loads
 from wan22lora.dataset.scan import Scan
 from wan22lora.plan.weights import Weights, expert_weights
 from wan22lora.spec.resolved import Expert, Spec
@@ -47,10 +46,6 @@ def loading_gib(spec: Spec, expert: Expert, weights: Mapping[str, Weights]) -> f
 def largest_batch(scans: Iterable[Scan]) -> int:
     """The tokens of the largest batch that a training will see."""
     return max(
-        (
-            tokens(*load.bucket) * min(scan.source.batch_size, load.count)
-            for scan in scans
-            for load in bucket_loads(scan)
-        ),
+        (tokens(*load.bucket) * min(scan.source.batch_size, load.count) for scan in scans for load in scan.loads),
         default=0,
     )

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from wan22lora.dataset.predict import (
     batches_per_epoch,
-    bucket_loads,
     epochs_of,
     steps_per_epoch,
     total_steps,
@@ -45,14 +44,14 @@ def test_the_order_of_the_items_does_not_matter(
     mixed = list(found)
     random.shuffle(mixed)
     settings = {"repeats": repeat, "batch_size": batch}
-    assert bucket_loads(images(mixed, **settings)) == bucket_loads(images(found, **settings))
+    assert images(mixed, **settings).loads == images(found, **settings).loads
 
 
 @given(pictures, repeats, batch_sizes)
 def test_every_file_is_in_one_bucket_as_often_as_it_repeats(
     found: list[tuple[int, int]], repeat: int, batch: int
 ) -> None:
-    loads = bucket_loads(images(found, repeats=repeat, batch_size=batch))
+    loads = images(found, repeats=repeat, batch_size=batch).loads
     assert sum(load.files for load in loads) == len(found)
     for load in loads:
         assert load.count == load.files * repeat
@@ -72,7 +71,7 @@ def test_datasets_do_not_mix(one: list[tuple[int, int]], two: list[tuple[int, in
 
 def test_a_bucket_ends_with_a_smaller_batch() -> None:
     scan = images([(100, 100)] * 3 + [(200, 100)] * 2, repeats=3, batch_size=4)
-    assert [(load.bucket, load.count, load.batches) for load in bucket_loads(scan)] == [
+    assert [(load.bucket, load.count, load.batches) for load in scan.loads] == [
         ((512, 512), 9, 3),
         ((704, 368), 6, 2),
     ]
@@ -87,7 +86,7 @@ def test_items_that_share_a_cache_file_count_once() -> None:
 def test_windows_count_and_clips_without_any_do_not() -> None:
     found = [((640, 480), 20), ((480, 640), 12), ((64, 64), 4)]
     scan = videos(found, frames=(5, 9), frame_extraction="chunk", batch_size=2, repeats=1)
-    assert [(load.bucket, load.files, load.batches) for load in bucket_loads(scan)] == [
+    assert [(load.bucket, load.files, load.batches) for load in scan.loads] == [
         ((432, 592, 5), 2, 1),
         ((432, 592, 9), 1, 1),
         ((592, 432, 5), 4, 2),
@@ -97,7 +96,7 @@ def test_windows_count_and_clips_without_any_do_not() -> None:
 
 def test_clips_without_buckets_are_one_bucket_for_each_length() -> None:
     found = [((640, 480), 20), ((480, 640), 12)]
-    assert [load.bucket for load in bucket_loads(videos(found, frames=(5, 9), bucket=False))] == [
+    assert [load.bucket for load in videos(found, frames=(5, 9), bucket=False).loads] == [
         (512, 512, 5),
         (512, 512, 9),
     ]
