@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wan22lora.files import read_json
-from wan22lora.plan.manifest import Key, Manifest, kind_of, manifest_path, read_manifest
+from wan22lora.plan.manifest import Key, Manifest, Seal, kind_of, manifest_path, read_manifest
 
 WINDOW = re.compile(r"_\d{5,}-\d{3,}(?=_\d{4,}x\d{4,}_wan\.safetensors$)")
 _Made = tuple[str, str, frozenset[tuple[str, str]]]
@@ -28,6 +28,7 @@ class Offer:
     name: str
     """Of its record in that run's manifest."""
     key: Key
+    seal: Seal | None = None
 
 
 class Offers:
@@ -43,7 +44,7 @@ class Offers:
             self._by_key = {}
             for cache, manifest in self._manifests():
                 for name, recorded in manifest.files.items():
-                    offer = Offer(cache / name, cache, name, recorded)
+                    offer = Offer(cache / name, cache, name, recorded, manifest.seals.get(name))
                     self._by_key.setdefault(_made(name, recorded), []).append(offer)
         yield from self._by_key.get(_made(path.name, key), ())
 

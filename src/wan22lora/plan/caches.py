@@ -21,7 +21,7 @@ from wan22lora.musubi.safetensors import Header, NotSafetensors, read_header
 from wan22lora.plan.adoption import Offer, Offers
 from wan22lora.plan.class_captions import FOLDER_PREFIX
 from wan22lora.plan.contents import Contents
-from wan22lora.plan.manifest import ENDINGS, CacheKind, Key, Manifest, record_name
+from wan22lora.plan.manifest import ENDINGS, CacheKind, Key, Manifest, is_as_sealed, record_name
 
 REASONS = {
     "content": "replaced",
@@ -177,10 +177,13 @@ def _stale(path: Path, key: Key, manifest: Manifest, on_disk: set[Path]) -> Stal
         return Stale(LEFT)
     try:
         header = read_header(path)
+        if "caption" in key and is_of_another_caption(header, key["caption"]):
+            return Stale("made from another caption")
+        seal = manifest.seals.get(record_name(path))
+        if seal is not None and not is_as_sealed(path, seal):
+            return Stale("written over since it was encoded")
     except (NotSafetensors, OSError):
         return Stale("damaged")
-    if "caption" in key and is_of_another_caption(header, key["caption"]):
-        return Stale("made from another caption")
     return None
 
 
@@ -189,6 +192,8 @@ def _whole(offers: Iterable[Offer]) -> Offer | None:
     for offer in offers:
         try:
             header = read_header(offer.path)
+            if offer.seal is not None and not is_as_sealed(offer.path, offer.seal):
+                continue
         except (NotSafetensors, OSError):
             continue
         if "caption" not in offer.key or not is_of_another_caption(header, offer.key["caption"]):

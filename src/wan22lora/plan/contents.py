@@ -46,7 +46,7 @@ class Contents:
             if known is not None and tuple(known[:3]) == (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns):
                 digest = known[3]
             else:
-                digest = self._memory.remembered(path, "digest", lambda: _sha256(path), str, str)
+                digest = self._memory.remembered(path, "digest", lambda: sha256_of(path), str, str)
         except OSError as error:
             return f"unreadable: {error.strerror}"
         self.seen[str(path)] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, digest)
@@ -85,7 +85,8 @@ def fingerprint(path: Path) -> str:
     return f"{size:,} bytes, {digest.hexdigest()[:8]}"
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Its first 16 hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -9,11 +9,13 @@ from typing import Literal
 
 from wan22lora.files import read_json, write_json
 from wan22lora.plan.class_captions import FOLDER_PREFIX
-from wan22lora.plan.contents import Stamp
+from wan22lora.plan.contents import Stamp, sha256_of
 
 CacheKind = Literal["latents", "text"]
 Key = Mapping[str, str]
 """What a cache file depends on, as readable name → value."""
+Seal = tuple[int, int, str]
+"""Size, modification time (nanoseconds) and digest of a finished cache file."""
 ENDINGS: Mapping[CacheKind, str] = {"latents": "_wan.safetensors", "text": "_wan_te.safetensors"}
 
 
@@ -29,6 +31,8 @@ class Manifest:
     """Digests of encoders by the name of their file, so that a cache stays current when its encoder is deleted."""
     begun: frozenset[str] = frozenset()
     """Files that a caching set out to make: after a kill they are its own, though nothing says what is in them."""
+    seals: Mapping[str, Seal] = field(default_factory=dict)
+    """What tells of finished files whether something has written over them since."""
 
 
 def manifest_path(cache: Path) -> Path:
@@ -44,6 +48,7 @@ def read_manifest(cache: Path) -> Manifest:
             {path: (int(s[0]), int(s[1]), int(s[2]), str(s[3])) for path, s in data["contents"].items()},
             {str(name): str(digest) for name, digest in data.get("weights", {}).items()},
             frozenset(map(str, data.get("begun", []))),
+            {name: (int(s[0]), int(s[1]), str(s[2])) for name, s in data.get("seals", {}).items()},
         )
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
         return Manifest()
@@ -59,8 +64,30 @@ def write_manifest(cache: Path, manifest: Manifest) -> None:
             "contents": manifest.contents,
             "weights": manifest.weights,
             "begun": sorted(manifest.begun),
+            "seals": manifest.seals,
         },
     )
+
+
+def seal_of(path: Path) -> Seal:
+    """Reads the whole file."""
+    return *_stamp(path), sha256_of(path)
+
+
+def stamped_anew(path: Path, seal: Seal) -> Seal:
+    """The seal of a file that holds the same and may have another time, as copies have."""
+    return *_stamp(path), seal[2]
+
+
+def is_as_sealed(path: Path, seal: Seal) -> bool:
+    """Whether a file holds what it held. It is read only where its time is another one. Raises OSError."""
+    now = _stamp(path)
+    return now == seal[:2] or (now[0] == seal[0] and sha256_of(path) == seal[2])
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def record_name(path: Path) -> str:

@@ -15,7 +15,16 @@ from wan22lora.musubi.safetensors import NotSafetensors, read_header
 from wan22lora.plan.adoption import Offer
 from wan22lora.plan.caches import CacheState, files_in, is_of_another_caption
 from wan22lora.plan.contents import Contents
-from wan22lora.plan.manifest import kind_of, read_manifest, record_name, write_manifest
+from wan22lora.plan.manifest import (
+    Manifest,
+    Seal,
+    kind_of,
+    read_manifest,
+    record_name,
+    seal_of,
+    stamped_anew,
+    write_manifest,
+)
 
 ARRIVING = ".arriving-"
 """Begins the names of files that are being taken over, which musubi does not see."""
@@ -38,6 +47,10 @@ def begin(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
     manifest = replace(
         before,
         files={name: key for name, key in before.files.items() if name not in names},
+        seals={
+            **{name: seal for name, seal in before.seals.items() if name not in names},
+            **_stamped_anew(state, before),
+        },
         contents={**before.contents, **contents.seen},
         begun=before.begun | made,
     )
@@ -51,8 +64,20 @@ def begin(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
         files = {**manifest.files, **{record_name(path): dict(state.expected[path]) for path in arrived}}
         weights = {**manifest.weights, **state.weights}
         begun = manifest.begun - {record_name(path) for path in arrived}
-        write_manifest(cache, replace(manifest, files=files, weights=weights, begun=begun))
+        seals = {**manifest.seals, **{record_name(path): _seal(path, state.taken[path].seal) for path in arrived}}
+        write_manifest(cache, replace(manifest, files=files, weights=weights, begun=begun, seals=seals))
     return [path for path in state.taken if path not in arrived]
+
+
+def _stamped_anew(state: CacheState, manifest: Manifest) -> dict[str, Seal]:
+    """Of the files that are current, so that those that were copied here are read no second time."""
+    current = (path for path in state.expected if path not in state.stale)
+    known = ((path, manifest.seals.get(record_name(path))) for path in current)
+    return {record_name(path): stamped_anew(path, seal) for path, seal in known if seal is not None}
+
+
+def _seal(path: Path, known: Seal | None) -> Seal:
+    return seal_of(path) if known is None else stamped_anew(path, known)
 
 
 def _sweep(folders: Iterable[Path]) -> None:
@@ -148,12 +173,16 @@ def settle(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
     """
     manifest = read_manifest(cache)
     files = {name: key for name, key in manifest.files.items() if kind_of(name) != state.kind}
+    seals = {name: seal for name, seal in manifest.seals.items() if kind_of(name) != state.kind}
     broken: list[Path] = []
     for path, key in state.expected.items():
         if not path.exists():
             continue
         if _is_whole(path):
-            files[record_name(path)] = dict(key)
+            name = record_name(path)
+            files[name] = dict(key)
+            known = None if path in state.missing else manifest.seals.get(name)
+            seals[name] = known or seal_of(path)
         else:
             path.unlink(missing_ok=True)
             broken.append(path)
@@ -163,6 +192,7 @@ def settle(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
         contents={**manifest.contents, **contents.seen},
         weights={**manifest.weights, **state.weights},
         begun=frozenset(name for name in manifest.begun if kind_of(name) != state.kind),
+        seals=seals,
     )
     write_manifest(cache, settled)
     return broken

@@ -236,16 +236,43 @@ def test_a_file_of_which_only_the_times_changed_is_read_once_more_and_not_twice(
     picture.write_bytes(b"a picture")
     run.encode({"a": Contents().digest(picture)})
     read: list[Path] = []
-    digest = contents._sha256
+    digest = contents.sha256_of
 
     def counted(path: Path) -> str:
         read.append(path)
         return digest(path)
 
-    monkeypatch.setattr(contents, "_sha256", counted)
+    monkeypatch.setattr(contents, "sha256_of", counted)
     for _ in range(3):
         seen = Contents(read_manifest(run.path / "cache").contents)
         state = run.plan({"a": seen.digest(picture)})
         assert state.missing == ()
         begin(state, run.path / "cache", seen)
     assert read == [picture]
+
+
+def test_a_cache_file_that_something_has_written_over_is_encoded_again_in_every_run(
+    runs: Callable[[str], Run],
+) -> None:
+    first, second, third = runs("first"), runs("second"), runs("third")
+    first.encode({"a": "one", "b": "two"})
+    second.encode({"a": "one", "b": "two"})
+    with first.file("a").open("r+b") as file:  # one file, linked into both
+        file.write(first.file("b").read_bytes())
+    assert third.plan({"a": "one"}).missing == (third.file("a"),)
+    for run in (first, second):
+        assert run.plan({"a": "one", "b": "two"}).why == "1 of 2 files to encode: written over since it was encoded"
+    assert first.encode({"a": "one", "b": "two"}) == {"a"}
+    assert second.encode({"a": "one", "b": "two"}) == set()
+    assert first.held() == second.held() == {"a": "one", "b": "two"}
+
+
+def test_a_run_that_was_copied_with_other_times_is_current(runs: Callable[[str], Run], tmp_path: Path) -> None:
+    run = runs("run")
+    run.encode({"a": "one", "b": "two"})
+    for path in run.folder.iterdir():
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert run.plan({"a": "one", "b": "two"}).why == "all 2 files are current"
+    assert run.encode({"a": "one", "b": "two"}) == set()
+    seals = read_manifest(run.path / "cache").seals
+    assert {seal[1] for seal in seals.values()} == {1_700_000_000 * 10**9}
