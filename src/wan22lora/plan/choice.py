@@ -14,7 +14,7 @@ from wan22lora.errors import Finding
 from wan22lora.musubi.failure import Phase
 from wan22lora.plan.fast_memory import BLOCKS, CONSTANTS, Batch, fast_peak_gib, keepable_gib, largest, of_lora_gib
 from wan22lora.plan.memory import BLOCK_GIB, FILLED, MOST_BLOCKS, PRESERVATION_GIB, peak_gib
-from wan22lora.spec.fast import computes_fast
+from wan22lora.spec.fast import can_compute_fast, computes_fast
 from wan22lora.spec.resolved import Expert, Kept, Spec
 
 MORE_BLOCKS = 8
@@ -156,6 +156,8 @@ def _line(spec: Spec, expert: Expert, batch: Batch, at_most: GpuMemory | None) -
             return text, f"without blocks_to_swap, {free or 'none'} would wait"
     if at_most is not None and memory.size == at_most.size:
         return f"{text}; the memory ran out with more", "delete memory.json in the run's folder to try more again"
+    if not fast and can_compute_fast(spec, expert):
+        return text, f"speed: {spec.speed} in run.yaml computes them fast all the same; that was not measured"
     return text, ""
 
 
@@ -169,7 +171,7 @@ def chosen_memory(spec: Spec, expert: Expert, batch: Batch, at_most: GpuMemory |
     held = GpuMemory(
         chosen.checkpointing if expert.is_written("gradient_checkpointing") else at_most.checkpointing,
         chosen.blocks_to_swap if expert.is_written("blocks_to_swap") else at_most.blocks_to_swap,
-        at_most.kept if computes_fast(spec, expert) else Kept(),
+        at_most.kept if can_compute_fast(spec, expert) else Kept(),
     )
     return replace(held, kept=chosen.kept) if not held.checkpointing else held
 
@@ -192,7 +194,7 @@ def _largest_that_fits(spec: Spec, expert: Expert, batch: Batch, gib: float) -> 
 
 def _by_size(spec: Spec, expert: Expert, batch: Batch, gib: float) -> Iterator[GpuMemory]:
     """The settings there are to choose from, the largest first; those that a person wrote are in all of them."""
-    settings, fast = expert.settings, computes_fast(spec, expert)
+    settings, fast = expert.settings, can_compute_fast(spec, expert)
     written = _as_written(spec, expert)
     blocks = written.blocks_to_swap if expert.is_written("blocks_to_swap") else None
     kept_as_written = expert.is_written("gradient_checkpointing")

@@ -59,10 +59,10 @@ def test_what_can_be_kept_of_a_still_is_what_the_trainer_counts() -> None:
         ("hardware: 80gb", (None, "1", None, False), "nothing is computed twice: about 56.6 of 78.0 GiB"),
         ("hardware: 48gb", (None, None, None, True), "100% of what can be kept is kept: about 31.9 of 46.0 GiB"),
         ("hardware: 24gb", ("0.23", None, None, True), "23% of what can be kept is kept: about 20.2 of 22.5 GiB"),
-        ("hardware: 16gb", ("0.0", None, "17", True), "17 of 40 blocks wait in RAM: about 13.2 of 15.0 GiB"),
+        ("hardware: 16gb", (None, None, "17", True), "17 of 40 blocks wait in RAM: about 13.2 of 15.0 GiB"),
         (
             "hardware: 24gb\ntrain: {blocks_to_swap: 4}",
-            ("0.0", None, "4", True),
+            (None, None, "4", True),
             "4 of 40 blocks wait in RAM: about 17.6 of 22.5 GiB\n    → without blocks_to_swap, none would wait",
         ),
         (
@@ -92,13 +92,24 @@ def test_the_plan_passes_what_fits_and_says_so_once(
     plan: Make, lines: str, options: tuple[str | None, str | None, str | None, bool], why: str
 ) -> None:
     prepared = plan(f"{BASE}{lines}\n")
+    speed = "reference" if "wait in RAM" in why else "fast"
     for step in trainings(prepared):
-        assert option(step, "--speed") == "fast"
+        assert (option(step, "--speed") or "reference") == speed
         names = ("--activation_budget", "--weights_cast_once", "--blocks_to_swap")
         assert (*(option(step, name) for name in names), "--gradient_checkpointing" in step.argv) == options
     (note,) = told(prepared)
-    assert note.startswith("run.yaml:6:1 hardware: train-high and train-low: speed: fast, ")
+    assert note.startswith(f"run.yaml:6:1 hardware: train-high and train-low: speed: {speed}, ")
     assert why in note
+
+
+def test_blocks_that_wait_in_ram_are_computed_fast_where_a_person_says_so(plan: Make) -> None:
+    (note,) = told(plan(f"{BASE}hardware: 16gb\n"))
+    assert "speed: fast in run.yaml computes them fast all the same" in note
+    prepared = plan(f"{BASE}hardware: 16gb\nspeed: fast\n")
+    for step in trainings(prepared):
+        assert (option(step, "--speed"), option(step, "--blocks_to_swap")) == ("fast", "17")
+    (note,) = told(prepared)
+    assert "speed: fast, 17 of 40 blocks wait in RAM" in note
 
 
 def test_an_expert_left_to_musubis_modules_gets_its_own_settings_and_its_own_line(plan: Make) -> None:
