@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 from wan22lora.check.duplicates import groups_of_alike
 from wan22lora.check.facts import Looked
@@ -128,8 +129,12 @@ def fit(size: Size, bucket: Size) -> tuple[float, float]:
 
 
 def duplicate_remarks(looked: Sequence[Looked]) -> Iterator[Remark]:
-    """Pictures that look alike, over all datasets of a run."""
-    pictures = [(each.scan.source, facts) for each in looked for facts in each.pictures]
+    """Pictures that look alike, over all datasets of a run. One that is in several of them is one picture."""
+    by_path: dict[Path, tuple[Source, PictureFacts]] = {}
+    for each in looked:
+        for facts in each.pictures:
+            by_path.setdefault(facts.item.path, (each.scan.source, facts))
+    pictures = list(by_path.values())
     groups = groups_of_alike([facts.look for _, facts in pictures], [facts.copy for _, facts in pictures])
     if groups:
         where = str(pictures[groups[0][0]][0].place)

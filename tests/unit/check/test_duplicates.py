@@ -40,6 +40,14 @@ def test_copies_in_two_datasets_are_alike(
     assert said(images(), images(directory=there))["alike"].files == ("a.png = b.png",)
 
 
+def test_a_folder_that_is_trained_at_two_resolutions_is_no_folder_of_copies(
+    picture: Callable[..., Path], images: Callable[..., Source], said: Said
+) -> None:
+    picture("a.png")
+    picture("copy.png").write_bytes(picture("b.png").read_bytes())
+    assert said(images(), images(resolution=(512, 512)))["alike"].files == ("b.png = copy.png",)
+
+
 @given(bits=st.integers(0, 2**64 - 1), flipped=st.sets(st.integers(0, 63), max_size=APART))
 def test_every_pair_within_the_distance_is_found(bits: int, flipped: set[int]) -> None:
     other = bits
