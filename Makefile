@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 	$(RUN)/wan22lora train demo/run.yaml --rehearse
 
 test: $(VENV)/.test
-	$(RUN)/python -m pytest -n 2
+	$(RUN)/python -m pytest -n 4 --dist worksteal
 
 check: $(VENV)/.test
 	$(RUN)/ruff check .
