@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from wan22lora.dataset.source import Source
+
+settings.register_profile("any machine", deadline=None)  # how long one example takes says more of the machine
+settings.load_profile("any machine")
 
 
 @pytest.fixture

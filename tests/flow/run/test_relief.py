@@ -33,8 +33,12 @@ def tried(place: Place, step: str) -> list[tuple[str, ...]]:
     return [(of(argv, "--activation_budget"), of(argv, "--blocks_to_swap"), of(argv, "--speed")) for argv in argvs]
 
 
-def rehearse(place: Place, fault: str = "", *more: str, gpu_gib: float = 0) -> Any:
-    variables = {"WAN22LORA_FAULT": fault, "WAN22LORA_REHEARSAL_GPU_GIB": str(gpu_gib)}
+def rehearse(place: Place, fault: str = "", *more: str, gpu_gib: float = 0, step_seconds: float = 0) -> Any:
+    variables = {
+        "WAN22LORA_FAULT": fault,
+        "WAN22LORA_REHEARSAL_GPU_GIB": str(gpu_gib),
+        "WAN22LORA_REHEARSAL_STEP_SECONDS": str(step_seconds),
+    }
     return place.wan22lora("train", "run.yaml", "--rehearse", *more, env=variables)
 
 
@@ -114,7 +118,7 @@ def test_at_the_end_of_what_was_chosen_the_advice_says_what_else_helps(place: Pl
 
 def test_musubis_own_program_is_not_tried_again_where_it_would_lose_what_it_trained(place: Place) -> None:
     place.write(f"{CHOSEN}trainer: plain\npin: v0.3.4\n")
-    lost = rehearse(place, "train-high:oom@5")
+    lost = rehearse(place, "train-high:oom@5", step_seconds=0.2)  # its progress is read from what it prints
     assert lost.exit_code == 5, lost.output
     assert adapted(place) == []
 
