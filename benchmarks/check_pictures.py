@@ -28,10 +28,13 @@ SETTLED = 2.5
 
 
 def check(home: Path, pictures: Path, *options: str) -> Cost:
-    """Raises RuntimeError unless it saw every picture, and nothing wrong with them."""
+    """Raises RuntimeError unless it saw every picture, and nothing wrong with them.
+
+    Of thousands that are put together from the same strips, a few look alike.
+    """
     cost = measure(["-m", "wan22lora", "check", str(pictures), "--json", *options], home)
     said = json.loads((home / "benchmark.log").read_text(encoding="utf-8"))
-    kinds = {remark["kind"] for remark in said["remarks"]} - {"count", "not-decoded"}
+    kinds = {remark["kind"] for remark in said["remarks"]} - {"count", "not-decoded", "alike"}
     items = sum(dataset["items"] for dataset in said["forecast"]["datasets"])
     if kinds or items != len(list(pictures.iterdir())) // 2:
         raise RuntimeError(f"{items} pictures and {kinds} found")
