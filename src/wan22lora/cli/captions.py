@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from wan22lora.captions.place import Place
 
 app = typer.Typer(help="Captions: getting them written, taking them over, editing, undo.", no_args_is_help=True)
 
@@ -170,15 +173,13 @@ def apply(
     """
     from wan22lora.captions.editing import with_opening
     from wan22lora.captions.place import place_at
-    from wan22lora.captions.texts import edited, texts_of
-    from wan22lora.cli.propose import propose, say_all
+    from wan22lora.captions.texts import edited
+    from wan22lora.cli.propose import propose
 
     _settle(where, dry_run)
     place = place_at(where, extension)
     edit = with_opening(trigger if trigger or prefix else place.trigger, prefix)
-    texts, findings = texts_of(place)
-    say_all([*place.notes, *findings])
-    propose(edited(texts, edit), place, yes=yes, dry_run=dry_run, every=every)
+    propose(edited(_told_texts(place), edit), place, yes=yes, dry_run=dry_run, every=every)
 
 
 @app.command("find")
@@ -194,14 +195,12 @@ def find(
     from wan22lora.captions.editing import pattern_for
     from wan22lora.captions.place import place_at
     from wan22lora.captions.show import match_as_text
-    from wan22lora.captions.texts import texts_of
-    from wan22lora.cli.propose import say_all, show
+    from wan22lora.cli.propose import show
     from wan22lora.dataset.problems import counted
 
     pattern = pattern_for(text, regex=regex, ignore_case=ignore_case, word=word)
     place = place_at(where, extension)
-    texts, findings = texts_of(place)
-    say_all([*place.notes, *findings])
+    texts = _told_texts(place)
     found = {file: caption for file, caption in texts.items() if pattern.search(caption)}
     for file, caption in found.items():
         show(match_as_text(place.name_of(file), caption, pattern))
@@ -227,16 +226,14 @@ def replace(
     """
     from wan22lora.captions.editing import pattern_for, with_replacement
     from wan22lora.captions.place import place_at
-    from wan22lora.captions.texts import edited, texts_of
-    from wan22lora.cli.propose import propose, say_all
+    from wan22lora.captions.texts import edited
+    from wan22lora.cli.propose import propose
 
     pattern = pattern_for(text, regex=regex, ignore_case=ignore_case, word=word)
     edit = with_replacement(pattern, replacement, regex=regex)
     _settle(where, dry_run)
     place = place_at(where, extension)
-    texts, findings = texts_of(place)
-    say_all([*place.notes, *findings])
-    propose(edited(texts, edit), place, yes=yes, dry_run=dry_run, every=every)
+    propose(edited(_told_texts(place), edit), place, yes=yes, dry_run=dry_run, every=every)
 
 
 @app.command("undo")
@@ -289,6 +286,16 @@ def _turn(where: Path, yes: bool, dry_run: bool, every: bool, *, back: bool) -> 
         return
     (take_back if back else make_again)(step)
     typer.echo("Taken back." if back else "Made again.")
+
+
+def _told_texts(place: Place) -> dict[Path, str]:
+    """The captions there are; what cannot be read is said."""
+    from wan22lora.captions.texts import texts_of
+    from wan22lora.cli.propose import say_all
+
+    texts, findings = texts_of(place)
+    say_all([*place.notes, *findings])
+    return texts
 
 
 def _settle(where: Path, dry_run: bool) -> None:

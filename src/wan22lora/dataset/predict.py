@@ -42,5 +42,5 @@ def total_steps(
 
 def epochs_of(batches: int, steps: int, accumulation: int = 1, processes: int = 1) -> int:
     """Epochs that a number of steps begins, the last perhaps cut short; 0 where nothing trains."""
-    each = math.ceil(math.ceil(batches / processes) / accumulation)
+    each = steps_per_epoch(batches, accumulation, processes)
     return math.ceil(steps / each) if each else 0

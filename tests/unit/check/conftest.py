@@ -59,3 +59,11 @@ def said() -> Said:
         return by_kind
 
     return make
+
+
+def damage(png: Path) -> None:
+    """Puts zeros into its pixels; header and end stay as they are."""
+    content = bytearray(png.read_bytes())
+    at = content.index(b"IDAT") + 12
+    content[at : at + 200] = bytes(200)
+    png.write_bytes(content)

@@ -15,7 +15,7 @@ from wan22lora.check.picture_facts import read_facts
 from wan22lora.check.pictures import fit
 from wan22lora.dataset.source import Item, Source
 
-from .conftest import Said, drawn
+from .conftest import Said, damage, drawn
 
 ADVICE = {"count"}
 """What is said of every one of these small datasets."""
@@ -109,11 +109,7 @@ def test_a_picture_always_covers_its_bucket(size: tuple[int, int], bucket: tuple
 def test_a_picture_that_is_damaged_inside_is_an_error(
     picture: Callable[..., Path], images: Callable[..., Source], said: Said
 ) -> None:
-    path = picture("a.png")
-    content = bytearray(path.read_bytes())
-    at = content.index(b"IDAT") + 12
-    content[at : at + 200] = bytes(200)
-    path.write_bytes(content)
+    damage(picture("a.png"))
     remark = said(images())["broken"]
     assert remark.level == "error"
     assert "a.png" in remark.files[0]

@@ -17,6 +17,8 @@ from wan22lora.dataset.png import png_damage
 from wan22lora.dataset.scan import scan
 from wan22lora.dataset.source import Source
 
+from .conftest import damage
+
 
 @pytest.fixture
 def short_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,11 +65,7 @@ def test_thorough_decodes_all(picture: Callable[..., Path], images: Callable[...
 def test_a_damaged_png_is_found_without_decoding_it(
     picture: Callable[..., Path], images: Callable[..., Source], short_of_time: None
 ) -> None:
-    path = picture("a.png")
-    content = bytearray(path.read_bytes())
-    at = content.index(b"IDAT") + 12
-    content[at : at + 200] = bytes(200)
-    path.write_bytes(content)
+    damage(picture("a.png"))
     picture("b.png")
     looked = look(images())
     assert [bool(each.broken) for each in looked.pictures] == [True, False]
