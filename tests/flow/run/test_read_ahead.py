@@ -29,14 +29,14 @@ def run(folder: RunFolder, *, reports: bool, rehearsal: bool = False, fault: str
     weights.parent.mkdir(parents=True, exist_ok=True)
     weights.write_bytes(bytes(5_000_000))
     result, states = folder.output / "a.safetensors", states_of(folder.path, "train-high")
-    program, given = "trainer.py", [result, "6", "none"]
+    program, given = "trainer.py", [result, "6", fault]
     if reports:
         program, given = "reporter.py", [folder.events, states, result, fault]
     high = Step(
         "train-high",
         (sys.executable, "-S", str(CHILDREN / program), *map(str, given), "--dit", "high.safetensors"),
         CHILDREN,
-        {"PYTHONIOENCODING": "utf-8"},
+        {"PYTHONIOENCODING": "utf-8", "LEDGER": str(folder.events)},
         predicted_steps=6,
         states=states if reports else None,
     )
@@ -67,7 +67,7 @@ def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("reports", [True, False], ids=["extension", "plain"])
 def test_the_second_trainings_weights_are_read_while_the_first_trains(tmp_path: Path, reports: bool) -> None:
-    (note,) = run(RunFolder(tmp_path / "run"), reports=reports)
+    (note,) = run(RunFolder(tmp_path / "run"), reports=reports, fault="noted")
     assert note["id"] == "train-low"
     assert "low.safetensors: " in note["text"]
     assert "read ahead into memory" in note["text"]

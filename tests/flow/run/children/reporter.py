@@ -3,7 +3,8 @@
 It trains 6 steps, after the newest state. Faults: none, wait (goes on until it is stopped), slow-state (the same, but a
 state takes longer than anybody waits), loads (waits before it has begun), deaf (ignores signals), torn (dies within a
 line), nan, out-of-memory, out-of-memory-while-loading, disk-full, wrong-musubi, error (training-failed with that
-reason), silent (exits with 1 and tells nothing), paused (pauses for a moment).
+reason), silent (exits with 1 and tells nothing), paused (pauses for a moment), noted (waits in the middle until the
+ledger has a note).
 """
 
 import json
@@ -12,6 +13,8 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+from patience import wait_for_note
 
 TOTAL = 6
 ledger, states, result, fault = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
@@ -91,6 +94,8 @@ while step < TOTAL:
     if step == 3 and fault == "torn":
         os.write(file, line("train-step", step=4)[:30])
         os.kill(os.getpid(), signal.SIGKILL)
+    if step == 3 and fault == "noted":
+        wait_for_note(ledger)
     if step == 3 and fault == "paused":
         emit("paused", text="no room for a state; waiting for room")
         time.sleep(0.2)

@@ -2,7 +2,8 @@
 
 Faults: none, error (a traceback and exit 1 in the middle), killed (by SIGKILL in the middle), no-file (exit 0 without
 the result), nan (the loss becomes NaN in the middle), hang (sleeps in the middle, ends on SIGINT), stubborn (sleeps and
-ignores SIGINT and SIGTERM), save-on-stop (sleeps, and on SIGINT writes its result and exits with 0).
+ignores SIGINT and SIGTERM), save-on-stop (sleeps, and on SIGINT writes its result and exits with 0), noted (waits in
+the middle until the ledger that LEDGER names in the environment has a note).
 """
 
 import os
@@ -10,6 +11,8 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+from patience import wait_for_note
 
 result, steps, fault = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 
@@ -28,6 +31,8 @@ def middle() -> None:
     if fault == "stubborn":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if fault == "noted":
+        wait_for_note(Path(os.environ["LEDGER"]))
     if fault in ("hang", "stubborn", "save-on-stop"):
         print("\nhanging", flush=True)
         time.sleep(60)
