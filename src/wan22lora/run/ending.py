@@ -35,11 +35,12 @@ class Ending:
         now = self._clock()
         if self._asked_at is None:
             self._asked_at = now
+        if requests > 1 or now - self._asked_at >= self._kill_after:
+            self.kill()
+            return
         for seconds, number in self._due:
             if now - self._asked_at >= seconds:
                 self._send(number)
-        if requests > 1 or now - self._asked_at >= self._kill_after:
-            self.kill()
 
     def kill(self) -> None:
         self._send(signal.SIGKILL)
