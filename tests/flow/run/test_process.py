@@ -116,7 +116,7 @@ def test_the_child_reads_nothing_from_the_terminal(watcher: Watcher) -> None:
 def test_a_stop_interrupts_a_sleeping_program(watcher: Watcher) -> None:
     result = watcher.when(b"ready", watcher.stop.request).child("stubborn.py")
     assert b"KeyboardInterrupt" in watcher.err
-    assert result.seconds < 3
+    assert result.seconds < 20
     assert not group_alive(result.pid)
 
 
@@ -139,7 +139,7 @@ def test_a_second_stop_kills_at_once(watcher: Watcher) -> None:
 
     result = watcher.when(b"ready", twice).child("stubborn.py", "SIGINT", "SIGTERM", grace_seconds=30)
     assert result.signal == signal.SIGKILL
-    assert result.seconds < 3
+    assert result.seconds < 20
 
 
 def test_a_keyboard_interrupt_in_the_caller_is_a_stop(watcher: Watcher) -> None:
@@ -162,7 +162,7 @@ def test_a_grandchild_left_in_the_group_is_killed(watcher: Watcher, monkeypatch:
     monkeypatch.setattr("wan22lora.run.process._LINGER_SECONDS", 0.3)
     result = watcher.child("family.py", "group")
     assert result.exit_code == 3
-    assert result.seconds < 3
+    assert result.seconds < 20
     assert not pid_alive(int(watcher.out))
 
 
@@ -173,7 +173,7 @@ def test_a_grandchild_outside_the_group_that_keeps_the_pipes_does_not_hang_us(
     result = watcher.child("family.py", "escaped")
     try:
         assert result.exit_code == 3
-        assert result.seconds < 3
+        assert result.seconds < 20
     finally:
         os.kill(int(watcher.out), signal.SIGKILL)
 
@@ -281,4 +281,4 @@ def test_a_parent_started_with_sigint_ignored_can_still_interrupt_its_child() ->
         started = time.monotonic()
         parent.send_signal(signal.SIGTERM)
         assert parent.stdout.read().split()[-3:] == [b"count", b"1", b"143"]
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20

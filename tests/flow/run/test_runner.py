@@ -176,7 +176,7 @@ def test_fresh_steps_are_skipped_and_nothing_else_happens(house: House) -> None:
     before = house.result("train-high").stat().st_mtime_ns
     started = time.monotonic()
     outcome = house.execute(house.plan("cache-text", "train-high", "train-low"))
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert outcome.done == ()
     assert house.result("train-high").stat().st_mtime_ns == before
     assert set(house.statuses.values()) == {"skipped"}
