@@ -107,9 +107,9 @@ def use_models(
     from wan22lora.models.catalogue import files_named, task_named
     from wan22lora.models.report import inventory_lines
     from wan22lora.models.use import inventory, take_file
-    from wan22lora.spec.paths import absolute
+    from wan22lora.spec.paths import path_from
 
-    path, chosen = absolute(path.expanduser()), task_named(task)
+    path, chosen = path_from(path, "PATH"), task_named(task)
     files = files_named([serves_as] if serves_as else (), chosen)
     if path.is_file():
         file, link = take_file(path, files, read_machine().models)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wan22lora.errors import Finding, SpecError
 from wan22lora.files import write_text, written
-from wan22lora.spec.paths import UnknownVariableError, absolute, resolve_path
+from wan22lora.spec.paths import ImpossiblePathError, UnknownVariableError, path_from, resolve_path
 
 SETTINGS_VARIABLE = "WAN22LORA_MACHINE"
 MUSUBI_VARIABLE = "WAN22LORA_MUSUBI"
@@ -80,19 +80,21 @@ def kernels_folder() -> Path:
 
 
 def read_machine(musubi: Path | None = None) -> Machine:
-    """The machine as the command line (`--musubi`), the environment and machine.yaml describe it, in that order."""
+    """The machine as the command line (`--musubi`), the environment and machine.yaml describe it, in that order.
+
+    Raises SpecError for a path that cannot be, wherever it was named.
+    """
     settings = read_settings(settings_path())
     if musubi is not None:
-        checkout, source = musubi, "--musubi"
+        checkout, source = path_from(musubi, "--musubi"), "--musubi"
     elif os.environ.get(MUSUBI_VARIABLE):
-        checkout, source = Path(os.environ[MUSUBI_VARIABLE]), MUSUBI_VARIABLE
+        checkout, source = path_from(Path(os.environ[MUSUBI_VARIABLE]), MUSUBI_VARIABLE), MUSUBI_VARIABLE
     elif "musubi" in settings:
         checkout, source = settings["musubi"], str(settings_path())
     else:
         checkout, source = data_folder() / "musubi-tuner", "the default place"
-    checkout = absolute(checkout.expanduser())
     if os.environ.get(PYTHON_VARIABLE):
-        python = Path(os.environ[PYTHON_VARIABLE])
+        python = path_from(Path(os.environ[PYTHON_VARIABLE]), PYTHON_VARIABLE)
     elif "musubi_python" in settings and _belongs(checkout, settings, named=musubi is not None):
         python = settings["musubi_python"]
     else:
@@ -102,7 +104,7 @@ def read_machine(musubi: Path | None = None) -> Machine:
     return Machine(
         musubi=checkout,
         musubi_from=source,
-        python=absolute(python.expanduser()),
+        python=python,
         models=models,
         hub=models / "hub" if (models / "hub" / TOKENIZER_FOLDER / "refs" / "main").is_file() else None,
         cpu_threads=min(cpu_cores(), MOST_CPU_THREADS),
@@ -182,6 +184,8 @@ def read_settings(path: Path) -> dict[str, Path]:
                 settings[key] = resolve_path(value, document.folder)
             except UnknownVariableError as unknown:
                 findings.append(Finding(where, f"the environment variable {unknown} is not set"))
+            except ImpossiblePathError as impossible:
+                findings.append(Finding(where, str(impossible)))
     if findings:
         raise SpecError(f"{path} cannot be used", findings=findings)
     return settings

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from wan22lora.errors import SpecError
+
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
 
@@ -30,7 +32,22 @@ def resolve_path(text: str, base: Path) -> Path:
     try:
         return absolute(base / Path(expanded).expanduser())
     except RuntimeError:  # `~name` of a user whom the system does not know
-        raise ImpossiblePathError(f"{expanded.split('/')[0]} is no user's home folder here") from None
+        raise ImpossiblePathError(_no_home(expanded)) from None
+
+
+def path_from(path: Path, named_by: str) -> Path:
+    """The absolute path that a person gave on the command line or in a variable, called `named_by` in messages.
+
+    Raises SpecError.
+    """
+    try:
+        return absolute(path.expanduser())
+    except RuntimeError:
+        raise SpecError(f"{named_by}: {_no_home(str(path))}") from None
+
+
+def _no_home(text: str) -> str:
+    return f"{text.split('/')[0]} is no user's home folder here"
 
 
 def absolute(path: Path) -> Path:

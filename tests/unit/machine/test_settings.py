@@ -88,3 +88,27 @@ def test_the_recorded_python_goes_with_the_recorded_checkout(
     monkeypatch.delenv("WAN22LORA_MUSUBI", raising=False)
     monkeypatch.delenv("WAN22LORA_MUSUBI_PYTHON", raising=False)
     assert read_machine(Path(named) if named else None).python == Path(expected)
+
+
+@pytest.mark.parametrize("key", ["musubi", "musubi_python", "models"])
+def test_a_home_folder_that_nobody_has_is_told_with_its_line(settings: Path, key: str) -> None:
+    settings.parent.mkdir()
+    settings.write_text(f"# this machine\n{key}: ~nobody-of-this-name/there\n")
+    with pytest.raises(SpecError) as told:
+        read_machine()
+    (finding,) = told.value.findings
+    assert str(finding) == f"{settings}:2:1 {key}: ~nobody-of-this-name is no user's home folder here"
+
+
+@pytest.mark.parametrize("variable", ["WAN22LORA_MUSUBI", "WAN22LORA_MUSUBI_PYTHON"])
+def test_a_home_folder_that_nobody_has_is_told_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "~nobody-of-this-name/there")
+    with pytest.raises(SpecError, match=f"{variable}: ~nobody-of-this-name is no user's home folder here"):
+        read_machine()
+
+
+def test_a_home_folder_that_nobody_has_is_told_with_its_option() -> None:
+    with pytest.raises(SpecError, match="--musubi: ~nobody-of-this-name is no user's home folder here"):
+        read_machine(Path("~nobody-of-this-name/there"))
