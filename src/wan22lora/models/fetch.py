@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -24,7 +25,6 @@ from wan22lora.models.record import expected_sha256, keep_record, revision_for
 from wan22lora.models.state import Standing, standing, standings
 from wan22lora.models.troubles import Trouble
 
-AGAIN = "wan22lora models fetch"
 SPARE = 1_000_000_000
 """Bytes that stay free on the disk: a full one breaks more than a download."""
 _WRONG_CONTENTS = 2
@@ -76,11 +76,17 @@ def fetch(
                 if fetching.one(found, arrival):
                     new.append(arrival.path)
             except KeyboardInterrupt:
-                raise Interrupted("stopped; what has arrived is kept", fix=f"{AGAIN} goes on from there") from None
+                raise Interrupted("stopped; what has arrived is kept", fix=_going_on(chosen)) from None
             finally:
                 reporter.end()
     _point_to_tokenizer(models, chosen)
     return tuple(new)
+
+
+def _going_on(files: Iterable[ModelFile]) -> str:
+    """Named one by one, since without names another task's files would be fetched."""
+    names = dict.fromkeys(file.name for file in files)
+    return f"{shlex.join(['wan22lora', 'models', 'fetch', *names])} goes on from there"
 
 
 def _claim(models: Path, file: ModelFile, claims: ExitStack) -> Arrival:

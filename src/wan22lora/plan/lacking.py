@@ -69,5 +69,7 @@ def lacking(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
         if step.fresh or arriving(prepared, step):
             continue
         if not weights.exists:
-            fix = f"wan22lora models fetch; or models: {{{weights.name}: PATH}} in run.yaml"
+            fix = "correct the path in run.yaml"
+            if weights.fetched_as:
+                fix = f"wan22lora models fetch {weights.fetched_as}; or models: {{{weights.name}: PATH}} in run.yaml"
             yield Finding(weights.where, f"{weights.path} is not there", fix)

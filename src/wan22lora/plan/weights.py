@@ -27,6 +27,8 @@ class Weights:
     where: str
     """The key that chose it, for messages."""
     facts: WeightsFacts
+    fetched_as: str = ""
+    """What `wan22lora models fetch` calls it; empty where run.yaml names a path of its own."""
 
     @property
     def exists(self) -> bool:
@@ -52,14 +54,15 @@ def weights_of(spec: Spec, machine: Machine) -> dict[str, Weights]:
     chosen: dict[str, Weights] = {}
     for name, file in usual.items():
         expert = next((expert for expert in spec.experts if _file_name(expert.name) == name), None)
+        fetched_as = ""
         if expert is not None and expert.settings.checkpoint:
             path, where = Path(expert.settings.checkpoint), expert.where("checkpoint")
         elif name in spec.models:
             path, where = spec.models[name], f"models.{name}"
         else:
-            path, where = place(machine.models, file), f"models.{name}"
+            path, where, fetched_as = place(machine.models, file), f"models.{name}", file.name
         facts = inspect_weights(path) if path.is_file() else guess_from_name(path)
-        chosen[name] = Weights(name, path, where, facts)
+        chosen[name] = Weights(name, path, where, facts, fetched_as)
     return chosen
 
 

@@ -104,8 +104,9 @@ def test_what_an_interrupted_fetch_has_brought_is_kept(machine: Machine, monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Heard, "advance", interrupt)
-    with pytest.raises(Interrupted, match="kept"):
+    with pytest.raises(Interrupted, match="kept") as stopped:
         machine.fetch(file)
+    assert stopped.value.fix == f"wan22lora models fetch {file.name} goes on from there"
     kept = part_size(machine.models / file.relative)
     assert kept >= 1 << 20
     assert standing(machine.models, file).arrived == kept
