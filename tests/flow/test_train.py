@@ -142,6 +142,38 @@ def test_force_runs_one_step_or_all_again(place: Place) -> None:
     assert len(logs(place)) == 9
 
 
+@pytest.mark.parametrize(
+    ("words", "step", "steps"),
+    [
+        (("train", "run.yaml"), "train", "cache-latents, cache-text, train-high, train-low"),
+        (("train", "run.yaml", "--only", "low"), "train-high", "cache-latents, cache-text, train-low"),
+        (("cache", "run.yaml", "--only-text"), "cache-latents", "cache-text"),
+    ],
+)
+def test_a_step_that_the_command_does_not_run_cannot_be_forced(
+    place: Place, words: tuple[str, ...], step: str, steps: str
+) -> None:
+    done = place.wan22lora(*words, "--rehearse", "--force", step)
+    assert done.exit_code == 2
+    told = " ".join(done.stderr.replace("│", " ").split())
+    assert f"{step} is no step of this command; steps: {steps}" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "again"),
+    [
+        (("train", "run.yaml", "--only", "low", "--force"), "wan22lora train run.yaml --rehearse --only low"),
+        (("cache", "run.yaml", "--only-text"), "wan22lora cache run.yaml --rehearse --only-text"),
+        (("cache", "run.yaml", "--musubi", "a b"), "wan22lora cache run.yaml --rehearse --musubi 'a b'"),
+    ],
+)
+def test_the_command_that_goes_on_does_what_was_typed(place: Place, words: tuple[str, ...], again: str) -> None:
+    step = "train-low" if words[0] == "train" else "cache-text"
+    done = place.wan22lora(*words, "--rehearse", env={"WAN22LORA_FAULT": f"{step}:oom"})
+    assert done.exit_code == 5, done.output
+    assert done.stderr.rstrip().endswith(again)
+
+
 FAULTS = [
     ("train-high:oom@5", 5, "memory", "paper-low"),
     ("cache-latents:ram", 5, "RAM", "paper-high"),

@@ -69,6 +69,7 @@ def cache(
         rehearse=rehearse,
         force=forced(force),
         steps=lambda _: frozenset(kept),
+        chosen_by=("--only-text",) if only_text else ("--only-latents",) if only_latents else (),
         dry_run=dry_run,
         as_json=json,
     )

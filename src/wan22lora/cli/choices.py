@@ -51,3 +51,11 @@ def forced(force: str | None) -> frozenset[str]:
     if force not in STEP_NAMES:
         raise typer.BadParameter(f"{force} is no step; steps: {', '.join(STEP_NAMES)}", param_hint="--force")
     return frozenset({force})
+
+
+def refuse_idle(force: frozenset[str], steps: frozenset[str]) -> None:
+    """Raises a usage error for a step that is named and that the command, with these `steps`, would not run."""
+    idle = force - steps
+    if idle and force != frozenset(STEP_NAMES):
+        here = ", ".join(name for name in STEP_NAMES if name in steps)
+        raise typer.BadParameter(f"{', '.join(idle)} is no step of this command; steps: {here}", param_hint="--force")

@@ -20,11 +20,12 @@ def carry_out_or_show(
     as_json: bool,
     restart: bool = False,
     extend: bool = False,
-    only: str | None = None,
+    chosen_by: tuple[str, ...] = (),
 ) -> None:
-    """`steps` chooses from the ids of the trainings which steps to keep; `only` is what the person typed for that."""
+    """`steps` chooses from the ids of the trainings which steps to keep; `chosen_by` is what was typed for that."""
     from dataclasses import replace
 
+    from wan22lora.cli.choices import refuse_idle
     from wan22lora.cli.screen import fitted, say
     from wan22lora.cli.summary import summary
     from wan22lora.errors import DatasetError
@@ -58,6 +59,7 @@ def carry_out_or_show(
     spec = loaded()
     ram = None if rehearse else read_ram()
     wanted = steps(tuple(expert.step for expert in spec.experts))
+    refuse_idle(force, wanted)
 
     def prepare_without(spec: Spec, done: frozenset[str]) -> Prepared:
         prepared = prepare(
@@ -87,7 +89,7 @@ def carry_out_or_show(
     if not dry_run and wait_for_left_running(spec.folder, spec.stop_grace, say):
         spec = loaded()  # the GPU has more room now
     prepared = prepare_without(spec, frozenset())
-    again = _again("train" if "train" in "".join(wanted) else "cache", run_file, rehearse, only)
+    again = _again("train" if "train" in "".join(wanted) else "cache", run_file, musubi, rehearse, chosen_by)
     errors = [finding for finding in prepared.dataset_findings if finding.level == "error"]
     if dry_run:
         from wan22lora.cli.show import plan_as_json, plan_as_script
@@ -106,12 +108,7 @@ def carry_out_or_show(
             say(line)
 
 
-def _again(command: str, run_file: Path, rehearse: bool, only: str | None) -> str:
-    words = [
-        "wan22lora",
-        command,
-        str(run_file),
-        *(["--rehearse"] if rehearse else []),
-        *(["--only", only] if only else []),
-    ]
-    return shlex.join(words)
+def _again(command: str, run_file: Path, musubi: Path | None, rehearse: bool, chosen_by: tuple[str, ...]) -> str:
+    """The command that goes on: what was typed, without what is asked for once (`--force`, `--restart`)."""
+    words = ["wan22lora", command, str(run_file), *(["--rehearse"] if rehearse else []), *chosen_by]
+    return shlex.join([*words, *(["--musubi", str(musubi)] if musubi is not None else [])])

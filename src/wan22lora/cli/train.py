@@ -60,7 +60,7 @@ def train(
         force=again,
         restart=restart,
         extend=extend,
-        only=only,
+        chosen_by=("--only", only) if only else (),
         steps=steps,
         dry_run=dry_run,
         as_json=json,
