@@ -30,7 +30,7 @@ def init(
     if preset is None and name is None and images is None and videos is None:
         if not sys.stdin.isatty():
             raise SpecError("init needs to know what to train", fix=_EXAMPLE)
-        preset, images, name, trigger = _ask()
+        preset, images, videos, name, trigger = _ask()
     missing = [flag for flag, value in (("--preset", preset), ("--name", name)) if value is None]
     if (images is None) == (videos is None):
         missing.append("one of --images and --videos")
@@ -39,13 +39,13 @@ def init(
     if not trigger and preset in preset_names() and needs_trigger(preset):
         text = f"the preset {preset} needs --trigger: the word that stands in every caption"
         raise SpecError(text, fix=f"{_EXAMPLE.replace('style', preset)} --trigger WORD")
-    _write(preset, images or videos or Path(), name, trigger, output)
+    _write(preset, images or videos or Path(), name, trigger, output, clips=videos is not None)
 
 
 _EXAMPLE = "wan22lora init --preset style --images ./pictures --name my-style"
 
 
-def _write(preset: str, source: Path, name: str, trigger: str | None, output: Path) -> None:
+def _write(preset: str, source: Path, name: str, trigger: str | None, output: Path, *, clips: bool) -> None:
     import json
 
     from wan22lora.errors import SpecError
@@ -57,7 +57,7 @@ def _write(preset: str, source: Path, name: str, trigger: str | None, output: Pa
 
     if output.exists():
         raise SpecError(f"{output} exists already and is left as it is", fix=f"{_EXAMPLE} -o other.yaml")
-    text = run_yaml(name=name, preset=preset, source=relative_to(output.parent, source), trigger=trigger)
+    text = run_yaml(name=name, preset=preset, source=relative_to(output.parent, source), clips=clips, trigger=trigger)
     _, findings = check(parse_document(text, file=output.name, folder=output.parent), RunFile)
     if findings:
         raise SpecError(f"{output} was not written", findings=findings)
@@ -72,7 +72,8 @@ def _write(preset: str, source: Path, name: str, trigger: str | None, output: Pa
     typer.echo(f"{output} is written. Next: wan22lora train {shlex.quote(str(output))} --rehearse")
 
 
-def _ask() -> tuple[str, Path, str, str | None]:
+def _ask() -> tuple[str, Path | None, Path | None, str, str | None]:
+    """Preset, folder of pictures or folder of clips, name, trigger."""
     from wan22lora.spec.model import NAME_PATTERN
     from wan22lora.spec.presets import preset_names, read_preset
     from wan22lora.spec.template import needs_trigger, wants_clips
@@ -82,7 +83,8 @@ def _ask() -> tuple[str, Path, str, str | None]:
     preset = typer.prompt("Preset", default="style")
     while preset not in preset_names():
         preset = typer.prompt(f"There is no preset {preset}; preset", default="style")
-    source = Path(typer.prompt(f"Folder of {'clips' if wants_clips(preset) else 'pictures'}", default="./pictures"))
+    clips = wants_clips(preset)
+    source = Path(typer.prompt(f"Folder of {'clips' if clips else 'pictures'}", default="./pictures")).expanduser()
     name = typer.prompt("Name of the run", default="my-lora")
     while not re.fullmatch(NAME_PATTERN, name):
         name = typer.prompt("Letters, digits and . _ + - only; name", default="my-lora")
@@ -90,4 +92,4 @@ def _ask() -> tuple[str, Path, str, str | None]:
         trigger = typer.prompt("Trigger word, which stands in every caption")
     else:
         trigger = typer.prompt("Trigger word (empty for none)", default="", show_default=False)
-    return preset, source.expanduser(), name, trigger or None
+    return preset, None if clips else source, source if clips else None, name, trigger or None

@@ -18,8 +18,8 @@ from wan22lora.spec.presets import preset_layers, read_preset
 SCHEMA_FILE = ".wan22lora.schema.json"
 
 
-def run_yaml(*, name: str, preset: str, source: str, trigger: str | None) -> str:
-    """The text of a run.yaml. `source` is the folder of pictures or clips as it should stand in the file."""
+def run_yaml(*, name: str, preset: str, source: str, clips: bool, trigger: str | None) -> str:
+    """The text of a run.yaml. `source` is the folder of pictures, or of `clips`, as it should stand in the file."""
     summary = read_preset(preset)[0].summary
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
@@ -30,7 +30,7 @@ def run_yaml(*, name: str, preset: str, source: str, trigger: str | None) -> str
         "",
         f"name: {_scalar(name)}",
         f"preset: {preset}  # {summary}",
-        f"{'videos' if wants_clips(preset) else 'images'}: {_scalar(source)}",
+        f"{'videos' if clips else 'images'}: {_scalar(source)}",
     ]
     if trigger:
         lines.append(f"trigger: {_scalar(trigger)}{_use_of_trigger(preset)}")
