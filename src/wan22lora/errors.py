@@ -7,12 +7,18 @@ Exit codes: 1 a bug, 2 run.yaml or usage, 3 dataset, 4 machine, models or musubi
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from wan22lora.kinds import FindingKind
+
+
+def command(*words: str | Path) -> str:
+    """A command as it is typed, for the `fix` of a finding: names may hold spaces."""
+    return shlex.join(map(str, words))
 
 
 @dataclass(frozen=True)

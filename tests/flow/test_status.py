@@ -22,6 +22,12 @@ def test_before_the_first_run_it_says_what_to_type(place: Place) -> None:
     assert "wan22lora train run.yaml --rehearse" in done.stderr
 
 
+def test_what_to_type_can_be_pasted_where_a_name_has_spaces(place: Place) -> None:
+    place.write("name: paper\npreset: style\nimages: pictures\n", "my run.yaml")
+    done = place.wan22lora("status", "my run.yaml")
+    assert "wan22lora train 'my run.yaml'" in done.stderr
+
+
 def test_a_run_that_goes_on_is_killed_and_ends(place: Place) -> None:
     train = place.start("train", "run.yaml", "--rehearse", env={"WAN22LORA_REHEARSAL_STEP_SECONDS": "0.5"})
     ledger = place.run / "events.jsonl"

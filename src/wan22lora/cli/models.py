@@ -65,7 +65,7 @@ def fetch_models(
 @app.command("verify")
 def verify_models(names: NamesArgument = None, task: TaskOption = None) -> None:
     """Read files whole and compare their hashes; without names all that are here."""
-    from wan22lora.errors import Finding, MachineError
+    from wan22lora.errors import Finding, MachineError, command
     from wan22lora.machine.settings import read_machine
     from wan22lora.models.catalogue import files_named, task_named
     from wan22lora.models.hub import Hub
@@ -83,7 +83,8 @@ def verify_models(names: NamesArgument = None, task: TaskOption = None) -> None:
         reporter.end()
         typer.echo(f"{found.file.title}: {verdict.path} {verdict.text}")
         if verdict.right is False:
-            fix = f"wan22lora models fetch {found.file.name}" if found.state == "missing" else f"rm {verdict.path}"
+            fetching = ("wan22lora", "models", "fetch", found.file.name)
+            fix = command(*fetching) if found.state == "missing" else command("rm", verdict.path)
             wrong.append(Finding(str(verdict.path), verdict.text, fix))
     if wrong:
         raise MachineError("Not every file is what it should be.", findings=wrong)

@@ -26,7 +26,7 @@ def status(
     import time
     from json import dumps
 
-    from wan22lora.errors import MachineError, RunFolderError
+    from wan22lora.errors import MachineError, RunFolderError, command
     from wan22lora.report.scalars import write_tensorboard
     from wan22lora.run.folder import RunFolder
     from wan22lora.run.ledger import read_events
@@ -39,9 +39,8 @@ def status(
     running = is_running(folder.path)  # before reading: what ends meanwhile has told so by then
     state = fold(read_events(folder.events))
     if state.started is None:
-        raise RunFolderError(
-            f"{folder.path} holds no run yet", fix=f"wan22lora train {run_file}{' --rehearse' if rehearse else ''}"
-        )
+        fix = command("wan22lora", "train", run_file, *(["--rehearse"] if rehearse else []))
+        raise RunFolderError(f"{folder.path} holds no run yet", fix=fix)
     if json:
         typer.echo(dumps(as_json(state, folder.path, running=running), indent=2, ensure_ascii=False))
     else:
@@ -51,4 +50,5 @@ def status(
             files = write_tensorboard(read_events(folder.events), tensorboard)
         except OSError as error:
             raise MachineError(f"the curves cannot be written to {tensorboard}: {error.strerror}") from None
-        typer.echo(f"curves of {', '.join(files) or 'no training yet'}: tensorboard --logdir {tensorboard}", err=True)
+        viewed = command("tensorboard", "--logdir", tensorboard)
+        typer.echo(f"curves of {', '.join(files) or 'no training yet'}: {viewed}", err=True)

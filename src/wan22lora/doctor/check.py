@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 Status = Literal["ok", "warning", "failure"]
@@ -35,11 +33,6 @@ def warning(name: str, text: str, fix: str = "") -> Check:
 def failure(name: str, text: str, fix: str = "") -> Check:
     """For what must be right before a run can start."""
     return Check(name, "failure", text, fix)
-
-
-def command(*words: str | Path) -> str:
-    """A command as it is typed."""
-    return shlex.join(map(str, words))
 
 
 def gb(count: float) -> str:

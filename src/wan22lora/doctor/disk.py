@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wan22lora.doctor.check import Check, command, failure, gb, listed, ok
+from wan22lora.doctor.check import Check, failure, gb, listed, ok
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import Need, run_folder_needs
 from wan22lora.doctor.weights import needed
+from wan22lora.errors import command
 from wan22lora.machine.space import Space
 
 ENVIRONMENT = 9_000_000_000

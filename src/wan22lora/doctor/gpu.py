@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wan22lora.doctor.check import Check, command, failure, gib, listed, ok, warning
+from wan22lora.doctor.check import Check, failure, gib, listed, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import GIB, Need, gpu_needs
+from wan22lora.errors import command
 from wan22lora.machine.gpus import usable_gpus
 from wan22lora.machine.nvidia import Gpu, GpuProcess
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wan22lora.doctor.check import Check, command, failure, listed, ok, warning
+from wan22lora.doctor.check import Check, failure, listed, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.repair import setup
+from wan22lora.errors import command
 from wan22lora.musubi.pins import PINS
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wan22lora.doctor.check import command
 from wan22lora.doctor.facts import Facts
-from wan22lora.errors import MachineError
+from wan22lora.errors import MachineError, command
 from wan22lora.machine.settings import PYTHON_VARIABLE
 from wan22lora.setup.packages import OPTIMIZERS
 from wan22lora.setup.survey import card_of

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wan22lora import __version__
-from wan22lora.doctor.check import Check, command, failure, listed, ok, warning
+from wan22lora.doctor.check import Check, failure, listed, ok, warning
 from wan22lora.doctor.facts import Facts
+from wan22lora.errors import command
 
 OLDEST, TOO_NEW = (3, 10), (3, 14)
 _DISTRIBUTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE")

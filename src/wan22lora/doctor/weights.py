@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from wan22lora.doctor.check import Check, command, failure, gb, listed, ok, warning
+from wan22lora.doctor.check import Check, failure, gb, listed, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.stored import Stored
+from wan22lora.errors import command
 from wan22lora.models.catalogue import TASK_NAMES
 from wan22lora.spec.tasks import TaskName
 

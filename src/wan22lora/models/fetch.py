@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import shlex
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from wan22lora.errors import Finding, Interrupted, MachineError
+from wan22lora.errors import Finding, Interrupted, MachineError, command
 from wan22lora.files import write_text, written
 from wan22lora.machine.settings import TOKENIZER_FOLDER
 from wan22lora.machine.space import space_at
@@ -86,7 +85,7 @@ def fetch(
 def _going_on(files: Iterable[ModelFile]) -> str:
     """Named one by one, since without names another task's files would be fetched."""
     names = dict.fromkeys(file.name for file in files)
-    return f"{shlex.join(['wan22lora', 'models', 'fetch', *names])} goes on from there"
+    return f"{command('wan22lora', 'models', 'fetch', *names)} goes on from there"
 
 
 def _claim(models: Path, file: ModelFile, claims: ExitStack) -> Arrival:

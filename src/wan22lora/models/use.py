@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan22lora.errors import Finding, MachineError, SpecError
+from wan22lora.errors import Finding, MachineError, SpecError, command
 from wan22lora.files import written
 from wan22lora.models.catalogue import ModelFile
 from wan22lora.models.places import locate, target
@@ -36,7 +36,8 @@ class Inventory:
 def inventory(folder: Path, files: tuple[ModelFile, ...]) -> Inventory:
     """Looks through a folder. Raises MachineError when there is none or it cannot be read."""
     if not folder.is_dir():
-        raise MachineError(f"{folder} does not exist.", fix=f"mkdir -p {folder}  makes an empty one to fetch into")
+        fix = f"{command('mkdir', '-p', folder)}  makes an empty one to fetch into"
+        raise MachineError(f"{folder} does not exist.", fix=fix)
     if not _is_layout(folder) and _is_layout(folder / "models"):
         folder = folder / "models"  # ComfyUI's own folder was given
     usable: list[tuple[ModelFile, Path]] = []
@@ -114,7 +115,8 @@ def _others(folder: Path, files: tuple[ModelFile, ...], seen: set[Path]) -> Iter
         fitting = [file for file in fitting if file.role != "tokenizer"]
         if fitting:
             names = " or ".join(file.name for file in fitting)
-            yield Finding(str(path), f"could serve as {names}", f"wan22lora models use {path}", level="warning")
+            use = command("wan22lora", "models", "use", path)
+            yield Finding(str(path), f"could serve as {names}", use, level="warning")
         elif facts.kind in _WAN_KINDS or _is_wan_by_name(path):
             yield Finding(str(path), _what_speaks_against(facts), level="warning")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from wan22lora.errors import Finding
+from wan22lora.errors import Finding, command
 from wan22lora.musubi.pins import Pin
 from wan22lora.setup.model import Action, Expect, Move, Remove, Run, Step, Write
 from wan22lora.setup.survey import MOVING, Checkout
@@ -21,17 +21,20 @@ def checkout_refusal(checkout: Checkout, pin: Pin) -> Finding | None:
         text = "has files in it and is no git checkout, so nobody knows which musubi-tuner it is"
         return Finding(path, text, "name another folder with --musubi, or move this one away")
     if checkout.state == "refused":
-        fix = "" if "ownership" not in checkout.problem else f"git config --global --add safe.directory {path}"
+        trusting = command("git", "config", "--global", "--add", "safe.directory", path)
+        fix = trusting if "ownership" in checkout.problem else ""
         return Finding(path, f"cannot be asked for its commit: {checkout.problem}", fix)
     if checkout.state == "absent" or checkout.head == pin.revision or checkout.moving:
         return None
     where = f"is at {checkout.head[:12]}, and {pin.name} is {pin.revision[:12]}"
     if checkout.changed:
         text = f"{where}; it has changes that are in no commit ({_some(checkout.changed)})"
-        return Finding(path, text, f"git -C {path} stash, or name another folder with --musubi")
+        keeping = command("git", "-C", path, "stash")
+        return Finding(path, text, f"{keeping}, or name another folder with --musubi")
     if checkout.nameless:
         text = f"{where}; its commit is on no branch, so leaving it would lose it"
-        return Finding(path, text, f"git -C {path} branch mine, or name another folder with --musubi")
+        keeping = command("git", "-C", path, "branch", "mine")
+        return Finding(path, text, f"{keeping}, or name another folder with --musubi")
     return None
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from wan22lora.doctor.environment import Environment, ask_environment
-from wan22lora.errors import Finding, MachineError
+from wan22lora.errors import Finding, MachineError, command
 from wan22lora.machine.settings import Machine
 from wan22lora.setup.model import Prove
 
@@ -60,5 +60,5 @@ def _problems(asked: Prove, found: Environment) -> Iterator[Finding]:
 def _reinstalling(asked: Prove, module: str) -> str:
     environment = asked.python.parent.parent
     if environment == asked.musubi / ".venv":
-        return f"rm -r {environment}, and wan22lora setup makes it anew"
-    return f"install what holds {module} there: {asked.python} -m pip install …"
+        return f"{command('rm', '-r', environment)}, and wan22lora setup makes it anew"
+    return f"install what holds {module} there: {command(asked.python, '-m', 'pip', 'install')} …"

@@ -218,9 +218,9 @@ def test_a_wrong_file_is_refused_as_what_it_is(
 
 
 def test_a_folder_that_does_not_exist_is_not_recorded(said: Said, tmp_path: Path) -> None:
-    code, text = said("use", str(tmp_path / "typo"))
+    code, text = said("use", str(tmp_path / "a typo"))
     assert code == 4
-    assert "mkdir" in text
+    assert f"mkdir -p '{tmp_path / 'a typo'}'" in text
 
 
 def test_a_task_that_does_not_exist_is_named(said: Said) -> None:

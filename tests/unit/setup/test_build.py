@@ -132,6 +132,25 @@ def test_what_stands_against_a_setup_is_told_with_the_way_out(found: Survey, wor
     assert words in str(refusal)
 
 
+@pytest.mark.parametrize(
+    ("checkout", "command"),
+    [
+        (Checkout(Path("/my data/musubi"), "git", head="1" * 40, changed=("a.py",)), "git -C '/my data/musubi' stash"),
+        (
+            Checkout(Path("/my data/musubi"), "git", head="1" * 40, nameless=True),
+            "git -C '/my data/musubi' branch mine",
+        ),
+        (
+            Checkout(Path("/my data/musubi"), "refused", problem="fatal: detected dubious ownership"),
+            "git config --global --add safe.directory '/my data/musubi'",
+        ),
+    ],
+)
+def test_what_to_type_can_be_pasted_where_a_folder_has_spaces(checkout: Checkout, command: str) -> None:
+    (refusal,) = plan(replace(FRESH, checkout=checkout)).refusals
+    assert refusal.fix.startswith(command)
+
+
 def test_a_disk_that_is_too_small_is_refused_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     set_free(monkeypatch, 10)
     (refusal,) = plan(FRESH).refusals
