@@ -1,4 +1,4 @@
-"""The only place that writes captions: a set of changes is written down first, then made, and can be taken back.
+"""Changes of many captions at once: written down first, then made, so that they can be taken back (history.py).
 
 What is written down holds every caption before and after. So a process that is killed between two files leaves
 nothing lost: the next command completes what was begun (`settle`).
@@ -11,30 +11,28 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import takewhile
 from pathlib import Path
 
-from wan22lora.captions.journal import FOLDER, Change, Entry, State, claimed, newest_first, next_number, record
+from wan22lora.captions.caption_file import as_now, content_of, held_at, now_in_place_of, put, to_disk
+from wan22lora.captions.journal import (
+    FOLDER,
+    Change,
+    Content,
+    Entry,
+    State,
+    claimed,
+    newest_first,
+    next_number,
+    record,
+    strike,
+)
 from wan22lora.dataset.problems import counted, listed
 from wan22lora.errors import DatasetError, Finding, MachineError
-from wan22lora.files import read_file
 
-_TEMPORARY = "writing.tmp"
-_LARGEST = 1 << 24
-"""Bytes of a caption's file; more is none."""
-
-
-def content_of(file: Path) -> bytes | None:
-    """What is in a caption file now; None where there is none. Raises DatasetError where it cannot be read."""
-    try:
-        return read_file(file, _LARGEST)
-    except FileNotFoundError:
-        return None
-    except OSError as problem:
-        finding = Finding(str(file), f"the caption cannot be read ({problem.strerror})", "Make it readable.")
-        raise DatasetError("Not every caption could be read; nothing was changed.", findings=[finding]) from problem
+UNFINISHED: tuple[State, ...] = ("writing", "undoing")
 
 
 def changes_to(wanted: Mapping[Path, bytes | None]) -> tuple[Change, ...]:
@@ -47,205 +45,152 @@ def renamed(folder: Path, names: Iterable[tuple[str, str]]) -> tuple[Change, ...
     """The changes that give caption files other names, all at once: names may be swapped or shifted.
 
     Each pair is a name and the new one. A file in the place of a new name that gets no other name itself is
-    overwritten: its text is the `old` of that change.
+    overwritten: its text is the `old` of that change. Links are moved, and nothing is written into what they lead to.
     """
-    wanted: dict[Path, bytes | None] = {}
+    wanted: dict[Path, Content] = {}
     pairs = list(names)
     for old, _ in pairs:
         wanted[folder / old] = None
     for old, new in pairs:
-        wanted[folder / new] = content_of(folder / old)
-    return changes_to(wanted)
+        wanted[folder / new] = held_at(folder / old)
+    found = [Change(file.absolute(), held_at(file), wanted[file]) for file in sorted(wanted)]
+    return tuple(change for change in found if change.old != change.new)
 
 
-def settle(folders: Iterable[Path]) -> list[str]:
+def settle(folders: Iterable[Path], states: Sequence[State] = UNFINISHED) -> list[str]:
     """Complete what a killed command left half done, before anything new is decided. Says what was completed."""
     said = []
     for folder in sorted(set(folders)):
-        unfinished = [entry for entry in newest_first(folder) if entry.state in ("writing", "undoing")]
+        latest = takewhile(lambda entry: entry.state != "done", newest_first(folder))
+        unfinished = [entry for entry in latest if entry.state in states]
         if not unfinished:
             continue
-        with _disk(folder), claimed([folder]):
-            for entry in reversed(unfinished):
-                left = _complete(entry)
+        with disk_refusals_told(folder), claimed([folder]):
+            for entry in unfinished:
+                left = complete(entry)
                 way = "was completed" if entry.state == "writing" else "is taken back now"
                 text = f"`{entry.what}` had been interrupted and {way}: {counted(len(entry.changes), 'caption')}"
-                aside = f"; edited since and left as they are: {listed(left)}" if left else ""
+                aside = f"; edited since and left as they are: {_names(left)}" if left else ""
                 said.append(f"{text} in {folder}{aside}.")
     return said
 
 
-def carry_out(changes: Sequence[Change], what: str) -> None:
+def carry_out(changes: Sequence[Change], what: str) -> list[Path]:
     """Make the changes; `what` is the command that was typed, for the record.
 
-    Raises DatasetError, with nothing changed, where a caption is no longer what `old` says, and MachineError where
-    the disk refuses.
+    Returns those that somebody edited in that very moment and that were left as they are. Raises DatasetError, with
+    nothing changed, where a caption is no longer what `old` says, and MachineError where the disk refuses.
     """
     by_folder: dict[Path, list[Change]] = defaultdict(list)
     for change in changes:
         if change.old != change.new:
-            by_folder[change.file.parent].append(change)
+            folder = Path(os.path.realpath(change.file.parent))
+            by_folder[folder].append(replace(change, file=folder / change.file.name))
     if not by_folder:
-        return
-    action, when = secrets.token_hex(8), datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
-    with _disk(next(iter(by_folder))), claimed(list(by_folder)):
+        return []
+    action, when = secrets.token_hex(8), right_now()
+    with disk_refusals_told(next(iter(by_folder))), claimed(list(by_folder)):
         for group in by_folder.values():
             _refuse_where_edited(group)
+        _refuse_where_shared([change for group in by_folder.values() for change in group])
         entries = [
             Entry(folder, next_number(folder), action, when, what, "writing", tuple(group))
             for folder, group in by_folder.items()
         ]
+        _record_all(entries)
+        return [file for entry in entries for file in complete(entry)]
+
+
+def right_now() -> str:
+    """As records have it."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def complete(entry: Entry) -> list[Path]:
+    """Bring every caption to where the entry is going; returns those that somebody edited meanwhile, which stay.
+
+    Raises MachineError where the disk refuses.
+    """
+    forward = entry.state == "writing"
+    left, done = [], 0
+    try:
+        for change in entry.changes:
+            source, target = (change.old, change.new) if forward else (change.new, change.old)
+            now = now_in_place_of(change)
+            # Without power, a file that was renamed into place may come back empty.
+            if now not in (source, target, b""):
+                left.append(change.file)
+            elif now != target:
+                put(change, target)
+            done += 1
+        for change in entry.changes:
+            to_disk(change.file)
+        if forward:
+            _give_up_below(entry)
+        record(replace(entry, state="done" if forward else "undone"))
+    except OSError as problem:
+        way_back = ", and `captions undo` takes all of it back" if forward else ""
+        raise MachineError(
+            f"{problem.filename or entry.folder} cannot be written ({problem.strerror or problem}); {done} of"
+            f" {counted(len(entry.changes), 'caption')} are done.",
+            fix=f"Put that right; the next `wan22lora captions` command in the folder completes the rest{way_back}.",
+        ) from problem
+    return left
+
+
+def _give_up_below(entry: Entry) -> None:
+    """What was taken back before this change cannot be made again after it."""
+    below = (each for each in newest_first(entry.folder) if (each.number, each.part) < (entry.number, entry.part))
+    for each in takewhile(lambda older: older.state != "done", below):
+        if each.state == "undone":
+            record(replace(each, state="given up"))
+
+
+def _record_all(entries: Sequence[Entry]) -> None:
+    """All or, where the disk refuses, none."""
+    try:
         for entry in entries:
             record(entry)
+    except OSError:
         for entry in entries:
-            _complete(entry)
-
-
-@dataclass(frozen=True)
-class Step:
-    """The last thing that can be taken back, or made again, in all folders that one command changed."""
-
-    entries: tuple[Entry, ...]
-
-    @property
-    def what(self) -> str:
-        return self.entries[0].what
-
-    @property
-    def when(self) -> str:
-        return self.entries[0].when
-
-    @property
-    def count(self) -> int:
-        return sum(len(entry.changes) for entry in self.entries)
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        return tuple(change for entry in self.entries for change in entry.changes)
-
-
-def step_back(folders: Iterable[Path]) -> Step | None:
-    """What can be taken back: the last change of these folders."""
-    tops = [next((entry for entry in newest_first(folder) if entry.state == "done"), None) for folder in set(folders)]
-    done = sorted((entry for entry in tops if entry is not None), key=_age, reverse=True)
-    return Step(tuple(entry for entry in done if entry.action == done[0].action)) if done else None
-
-
-def step_forward(folders: Iterable[Path]) -> Step | None:
-    """What can be made again: the change that was taken back last, where no other followed."""
-    undone = [
-        entry
-        for folder in set(folders)
-        for entry in list(takewhile(lambda entry: entry.state == "undone", newest_first(folder)))[-1:]
-    ]
-    undone.sort(key=_age)
-    return Step(tuple(entry for entry in undone if entry.action == undone[0].action)) if undone else None
-
-
-def _age(entry: Entry) -> tuple[str, int]:
-    return entry.when, entry.number
-
-
-def edited_since(step: Step, *, forward: bool = False) -> tuple[Path, ...]:
-    """The captions that are not as the step left them; `forward` as the undoing of the step left them."""
-    return tuple(
-        change.file for change in step.changes if content_of(change.file) != (change.old if forward else change.new)
-    )
-
-
-def take_back(step: Step) -> None:
-    """Undo a step. What was edited since goes too, and comes back when the step is made again."""
-    _turn(step, "undoing")
-
-
-def make_again(step: Step) -> None:
-    """Redo a step that was taken back. What was edited since goes too, and comes back when it is taken back again."""
-    _turn(step, "writing")
-
-
-def _turn(step: Step, state: State) -> None:
-    folders = [entry.folder for entry in step.entries]
-    with _disk(folders[0]), claimed(folders):
-        turned = [
-            replace(entry, state=state, changes=tuple(_as_it_is(change, state) for change in entry.changes))
-            for entry in step.entries
-        ]
-        for entry in turned:
-            record(entry)
-        for entry in turned:
-            _complete(entry)
-
-
-def _as_it_is(change: Change, state: State) -> Change:
-    now = content_of(change.file)
-    return replace(change, new=now) if state == "undoing" else replace(change, old=now)
+            with suppress(OSError):
+                strike(entry)
+        raise
 
 
 def _refuse_where_edited(changes: Sequence[Change]) -> None:
-    edited = [change.file.name for change in changes if content_of(change.file) != change.old]
+    edited = [change.file for change in changes if as_now(change) != change.old]
     if edited:
-        message = f"{counted(len(edited), 'caption')} changed in the meantime: {listed(edited)}"
+        message = f"{counted(len(edited), 'caption')} changed in the meantime: {_names(edited)}"
         finding = Finding(str(changes[0].file.parent), message, "Type the command again.")
         raise DatasetError("Nothing was changed.", findings=[finding])
 
 
-def _complete(entry: Entry) -> list[str]:
-    """Bring every caption to where the entry is going; names those that somebody edited meanwhile, which stay."""
-    forward = entry.state == "writing"
-    left = []
-    for done, change in enumerate(entry.changes):
-        source, target = (change.old, change.new) if forward else (change.new, change.old)
-        now = content_of(change.file)
-        if now == target:
-            continue
-        # Without power, a file that was renamed into place may come back empty.
-        if now not in (source, b""):
-            left.append(change.file.name)
-            continue
-        try:
-            _put(change.file, target)
-        except OSError as problem:
-            raise MachineError(
-                f"{change.file} cannot be written ({problem.strerror}); {done} of"
-                f" {counted(len(entry.changes), 'caption')} are done.",
-                fix="Put that right; the next `wan22lora captions` command in the folder completes the rest,"
-                " and `captions undo` takes all of it back.",
-            ) from problem
-    for change in entry.changes:
-        _to_disk(change.file)
-    record(replace(entry, state="done" if forward else "undone"))
-    return left
+def _refuse_where_shared(changes: Sequence[Change]) -> None:
+    """Links to one file cannot say different things."""
+    by_file: dict[str, list[Change]] = defaultdict(list)
+    for change in changes:
+        if isinstance(change.old, bytes) and isinstance(change.new, bytes):
+            by_file[os.path.realpath(change.file)].append(change)
+    findings = [
+        Finding(
+            real,
+            f"{_names([change.file for change in group])} are links to this one file, and would say different things",
+            "Replace the links by files of their own, or caption these by hand.",
+        )
+        for real, group in by_file.items()
+        if len({change.new for change in group}) > 1
+    ]
+    if findings:
+        raise DatasetError("Nothing was changed.", findings=findings)
 
 
-def _put(file: Path, content: bytes | None) -> None:
-    if content is None:
-        file.unlink(missing_ok=True)
-        return
-    # A caption that is a link stays one: what it points to is replaced.
-    real = Path(os.path.realpath(file))
-    own = real.parent == Path(os.path.realpath(file.parent))
-    temporary = file.parent / FOLDER / _TEMPORARY if own else real.with_name(f".{_TEMPORARY}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        if real.exists():
-            temporary.chmod(real.stat().st_mode & 0o7777)
-        temporary.replace(real)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _to_disk(file: Path) -> None:
-    try:
-        handle = os.open(file, os.O_RDONLY)
-    except OSError:
-        return  # it was removed
-    with suppress(OSError):  # a file system that cannot
-        os.fsync(handle)
-    os.close(handle)
+def _names(files: Iterable[Path]) -> str:
+    return listed([file.name for file in files])
 
 
 @contextmanager
-def _disk(folder: Path) -> Iterator[None]:
+def disk_refusals_told(folder: Path) -> Iterator[None]:
     """Turns what the disk refuses before the first caption is written into a MachineError."""
     try:
         yield

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,18 +20,33 @@ FOLDER = ".wan22lora-captions"
 _KEPT = 100
 """Changes of a folder that can be taken back."""
 
-State = Literal["writing", "done", "undoing", "undone"]
-"""`writing` and `undoing` are left behind by a process that was killed."""
+State = Literal["writing", "done", "undoing", "undone", "given up"]
+"""`writing` and `undoing` are left behind by a process that was killed. Given up is what was taken back and then
+followed by another change, so that it cannot be made again.
+"""
+_STATES = frozenset({"writing", "done", "undoing", "undone", "given up"})
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link where a caption file is looked for; a renaming moves it as it is."""
+
+    target: str
+    """As it stands in the link."""
+
+
+Content = bytes | Link | None
+"""What is in the place of a caption file; None where there is no file."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One caption file before and after, as bytes; None where there is no file."""
+    """One caption file before and after."""
 
     file: Path
     """Absolute."""
-    old: bytes | None
-    new: bytes | None
+    old: Content
+    new: Content
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,7 @@ class Entry:
 
     folder: Path
     number: int
-    """Counts up; a later change of the folder has a higher one."""
+    """Of its file. Counts up; a later change of the folder has a higher one."""
     action: str
     """What one command did in several folders shares it."""
     when: str
@@ -49,14 +64,14 @@ class Entry:
     """What was typed."""
     state: State
     changes: tuple[Change, ...]
+    part: int = 0
+    """Its place in its file. There are several where captions were edited by hand before it was turned round."""
 
 
 def newest_first(folder: Path) -> Iterator[Entry]:
     """The changes of a folder; files that are no records are passed over."""
     for number in reversed(_numbers(folder)):
-        entry = _read(folder, number)
-        if entry is not None:
-            yield entry
+        yield from reversed(_read(folder, number))
 
 
 def next_number(folder: Path) -> int:
@@ -66,22 +81,27 @@ def next_number(folder: Path) -> int:
 
 def record(entry: Entry) -> None:
     """Write a change down, whole or not at all, and drop the oldest ones. Raises OSError."""
-    place = entry.folder / FOLDER
-    place.mkdir(exist_ok=True)
-    values = {
-        "action": entry.action,
-        "when": entry.when,
-        "what": entry.what,
-        "state": entry.state,
-        # Bytes that are no UTF-8 become lone surrogates, which JSON's escapes bring back exactly.
-        "changes": [
-            {"file": _text(os.fsencode(change.file.name)), "old": _text(change.old), "new": _text(change.new)}
-            for change in entry.changes
-        ],
-    }
-    write_text(_file(entry.folder, entry.number), json.dumps(values, indent=1) + "\n")
-    for number in _numbers(entry.folder)[:-_KEPT]:
-        _file(entry.folder, number).unlink(missing_ok=True)
+    record_instead([entry], [entry])
+
+
+def record_instead(those: Sequence[Entry], these: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Write these down in the place of those, which follow each other in one file, all or none.
+
+    Returns them as they stand there now. Raises OSError.
+    """
+    folder, number, first = those[0].folder, those[0].number, those[0].part
+    (folder / FOLDER).mkdir(exist_ok=True)
+    others = _read(folder, number)
+    every = [*others[:first], *these, *others[first + len(those) :]]
+    write_text(_file(folder, number), json.dumps({"entries": [_values(each) for each in every]}, indent=1) + "\n")
+    for oldest in _numbers(folder)[:-_KEPT]:
+        _file(folder, oldest).unlink(missing_ok=True)
+    return tuple(replace(each, number=number, part=first + at) for at, each in enumerate(these))
+
+
+def strike(entry: Entry) -> None:
+    """Take back that a new change was written down. Raises OSError."""
+    _file(entry.folder, entry.number).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -121,29 +141,60 @@ def _numbers(folder: Path) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
 
 
-def _read(folder: Path, number: int) -> Entry | None:
+def _read(folder: Path, number: int) -> tuple[Entry, ...]:
+    """Oldest first; empty for a file that is no record."""
     values = read_json(_file(folder, number))
     try:
-        state: State = values["state"]
-        changes = tuple(_change(folder, each) for each in values["changes"])
-        texts = (values["action"], values["when"], values["what"])
+        # Without a list of entries the file is one entry itself, as first versions wrote it.
+        return tuple(_entry(folder, number, part, each) for part, each in enumerate(values.get("entries", [values])))
     except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-    if state not in ("writing", "done", "undoing", "undone") or not all(isinstance(text, str) for text in texts):
-        return None
-    return Entry(folder, number, *texts, state, changes)
+        return ()
+
+
+def _entry(folder: Path, number: int, part: int, values: dict[str, Any]) -> Entry:
+    state: State = values["state"]
+    texts = (values["action"], values["when"], values["what"])
+    if state not in _STATES or not all(isinstance(text, str) for text in texts):
+        raise ValueError("no record")
+    return Entry(folder, number, *texts, state, tuple(_change(folder, each) for each in values["changes"]), part)
 
 
 def _change(folder: Path, values: dict[str, Any]) -> Change:
-    name = os.fsdecode(_bytes(values["file"]) or b"")
+    name = os.fsdecode(_bytes(values["file"]))
     if not name or "/" in name or "\\" in name or name in (".", "..") or "\0" in name:
         raise ValueError("a change stays in its folder")
-    return Change(folder / name, _bytes(values["old"]), _bytes(values["new"]))
+    return Change(folder / name, _content(values["old"]), _content(values["new"]))
 
 
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "surrogateescape")
+def _values(entry: Entry) -> dict[str, object]:
+    return {
+        "action": entry.action,
+        "when": entry.when,
+        "what": entry.what,
+        "state": entry.state,
+        "changes": [
+            {"file": _text(os.fsencode(change.file.name)), "old": _held(change.old), "new": _held(change.new)}
+            for change in entry.changes
+        ],
+    }
 
 
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else text.encode("utf-8", "surrogateescape")
+def _held(content: Content) -> str | dict[str, str] | None:
+    if isinstance(content, Link):
+        return {"link": _text(os.fsencode(content.target))}
+    return None if content is None else _text(content)
+
+
+def _content(value: Any) -> Content:
+    if isinstance(value, dict):
+        return Link(os.fsdecode(_bytes(value["link"])))
+    return None if value is None else _bytes(value)
+
+
+def _text(value: bytes) -> str:
+    """Bytes that are no UTF-8 become lone surrogates, which JSON's escapes bring back exactly."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

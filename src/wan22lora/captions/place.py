@@ -93,11 +93,13 @@ def _datasets(what: Path) -> tuple[list[_Dataset], str | None, str | None, tuple
 
     spec = load_spec(what)
     found: list[_Dataset] = []
+    names: dict[str, Path] = {}  # a folder may be named in two ways, one of them a link
     notes = []
     for dataset in spec.datasets:
         kind: Kind = "videos" if dataset.kind == "videos" else "images"
         if dataset.directory is not None:
-            found.append((dataset.directory, (kind,), dataset.settings.caption_extension or USUAL_EXTENSION))
+            folder = names.setdefault(os.path.realpath(dataset.directory), dataset.directory)
+            found.append((folder, (kind,), dataset.settings.caption_extension or USUAL_EXTENSION))
         else:
             message = "the captions of a JSONL file are lines of it; `captions` works on files in folders"
             notes.append(Finding(str(dataset.jsonl), message, "Edit the JSONL file itself.", "warning"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wan22lora.captions.journal import Change
+from wan22lora.captions.journal import Change, Content, Link
 from wan22lora.dataset.problems import counted
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def _fate(change: Change) -> str:
     return " (new)" if change.old is None else " (removed)" if change.new is None else ""
 
 
-def _words(content: bytes | None) -> str:
+def _words(content: Content) -> str:
+    if isinstance(content, Link):
+        return f"→ {content.target}"
     text = (content or b"").decode("utf-8", "replace")
     return text.replace("\ufeff", "⟨byte order mark⟩").replace("\r\n", "\n").strip()
 

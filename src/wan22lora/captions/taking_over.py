@@ -7,7 +7,8 @@ from pathlib import Path
 
 from wan22lora.captions.answer import Answer, cleaned, problem_with
 from wan22lora.captions.archive import read_answers
-from wan22lora.captions.changes import changes_to, content_of
+from wan22lora.captions.caption_file import content_of
+from wan22lora.captions.changes import changes_to
 from wan22lora.captions.journal import Change
 from wan22lora.captions.matching import How, Matching, match
 from wan22lora.captions.place import Medium, Place

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from wan22lora.captions.changes import changes_to, content_of
+from wan22lora.captions.caption_file import content_of
+from wan22lora.captions.changes import changes_to
 from wan22lora.captions.editing import Edit
-from wan22lora.captions.journal import Change
+from wan22lora.captions.journal import Change, Content, Link
 from wan22lora.captions.place import Place
 from wan22lora.dataset.entries import BYTE_ORDER_MARK
 from wan22lora.dataset.problems import counted, listed
@@ -53,8 +54,10 @@ def without_caption(place: Place) -> list[Path]:
     return [medium.caption for medium in place.media if is_empty(content_of(medium.caption))]
 
 
-def is_empty(content: bytes | None) -> bool:
+def is_empty(content: Content) -> bool:
     """True where there is no caption, or one of white space."""
+    if isinstance(content, Link):
+        return False
     return content is None or not content.removeprefix(BYTE_ORDER_MARK.encode()).strip()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from wan22lora.captions.journal import State
     from wan22lora.captions.place import Place
 
 app = typer.Typer(help="Captions: getting them written, taking them over, editing, undo.", no_args_is_help=True)
@@ -263,29 +265,43 @@ def redo(
 
 
 def _turn(where: Path, yes: bool, dry_run: bool, every: bool, *, back: bool) -> None:
-    from wan22lora.captions.changes import edited_since, make_again, step_back, step_forward, take_back
+    from wan22lora.captions.history import (
+        BY_HAND,
+        edited_since,
+        make_again,
+        refusal,
+        step_back,
+        step_forward,
+        take_back,
+        turned,
+    )
     from wan22lora.captions.place import folders_named
     from wan22lora.captions.show import changes_as_text, in_short
-    from wan22lora.captions.turning import refusal, turned
-    from wan22lora.cli.propose import show, typed
+    from wan22lora.cli.propose import say_left, show, typed
 
-    _settle(where, dry_run)
+    # What was interrupted on its way forward can be taken back as it is.
+    _settle(where, dry_run, ("undoing",) if back else None)
     folders = folders_named(where)
     step = step_back(folders) if back else step_forward(folders)
     if step is None:
         typer.echo(f"There is nothing to {'take back' if back else 'make again'} in {where}.")
         return
-    edited = edited_since(step, forward=not back)
+    edited = edited_since(step)
     changes = turned(step, back=back)
     show(changes_as_text(changes, lambda file: file.name, every=every))
-    typer.echo(f"`{step.what}` ({step.when[:16]} UTC), {in_short(changes)}")
+    what = "Edits by hand" if step.what == BY_HAND else f"`{step.what}`"
+    typer.echo(f"{what} ({step.when[:16]} UTC), {in_short(changes)}")
     if edited and not yes:
         raise refusal(edited, f"{typed()} --yes", back=back)
     if dry_run:
         typer.echo("Nothing was written (--dry-run).")
         return
-    (take_back if back else make_again)(step)
+    left = take_back(step) if back else make_again(step)
     typer.echo("Taken back." if back else "Made again.")
+    if edited:
+        again = "`captions redo`, typed twice, brings" if back else "`captions undo` brings"
+        typer.echo(f"{again} back what had been edited or removed since.")
+    say_left(left)
 
 
 def _told_texts(place: Place) -> dict[Path, str]:
@@ -298,11 +314,11 @@ def _told_texts(place: Place) -> dict[Path, str]:
     return texts
 
 
-def _settle(where: Path, dry_run: bool) -> None:
+def _settle(where: Path, dry_run: bool, states: Sequence[State] | None = None) -> None:
     """Completes what a killed command left half done; `--dry-run` only looks."""
-    from wan22lora.captions.changes import settle
+    from wan22lora.captions.changes import UNFINISHED, settle
     from wan22lora.captions.place import folders_named
     from wan22lora.cli.propose import completed
 
     if not dry_run:
-        completed(settle(folders_named(where)))
+        completed(settle(folders_named(where), states or UNFINISHED))

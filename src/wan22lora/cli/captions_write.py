@@ -84,7 +84,7 @@ def _take(outcome: Outcome, place: Place, review: Path | None, yes: bool) -> Non
     from wan22lora.captions.changes import carry_out, changes_to
     from wan22lora.captions.kept import forget
     from wan22lora.captions.texts import as_caption, is_empty
-    from wan22lora.cli.propose import propose, typed, undo_command
+    from wan22lora.cli.propose import propose, say_given_up, say_left, typed, undo_command
     from wan22lora.dataset.problems import counted
     from wan22lora.errors import DatasetError
 
@@ -99,9 +99,11 @@ def _take(outcome: Outcome, place: Place, review: Path | None, yes: bool) -> Non
                 typer.echo("The answers are kept.")
                 return
         else:
-            carry_out(changes, typed())
+            say_given_up(place.folders)
+            left = carry_out(changes, typed())
             written = f"{counted(len(outcome.captions), 'caption')} written."
             typer.echo(f"{written} `{undo_command(place.typed)}` takes them back.")
+            say_left(left)
         forget(place.folders)
     if outcome.findings:
         count = counted(len(outcome.findings), "caption")

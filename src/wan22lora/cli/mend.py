@@ -20,7 +20,7 @@ def mend(what: Path, *, yes: bool, quiet: bool) -> None:
     Raises SpecError where nobody can be asked.
     """
     from wan22lora.captions.changes import settle
-    from wan22lora.cli.propose import typed
+    from wan22lora.cli.propose import say_given_up, typed
     from wan22lora.cli.screen import fitted, say
     from wan22lora.errors import SpecError
     from wan22lora.mending.carry_out import carry_out
@@ -38,6 +38,7 @@ def mend(what: Path, *, yes: bool, quiet: bool) -> None:
         return
     for line in in_words(mending):
         tell(line)
+    say_given_up(renaming.folder for renaming in mending.renamings)
     if not yes and not sys.stdin.isatty():
         raise SpecError("Nothing was changed: there is nobody to ask.", fix=f"{typed()} --yes")
     if not yes and not typer.confirm("Do this?", err=quiet):

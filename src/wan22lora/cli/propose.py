@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.text import Text
 
     from wan22lora.captions.journal import Change
@@ -46,6 +48,7 @@ def propose(
     typer.echo(in_short(changes))
     if empty := emptied(changes):
         typer.echo(f"warning: without words then: {listed(empty)}", err=True)
+    say_given_up(change.file.parent for change in changes)
     if dry_run:
         typer.echo("Nothing was written (--dry-run).")
         return False
@@ -54,9 +57,27 @@ def propose(
     if not yes and not typer.confirm("Write this?"):
         typer.echo("Nothing was written.")
         return False
-    carry_out(changes, typed())
+    left = carry_out(changes, typed())
     typer.echo(f"Written. `{undo_command(place.typed)}` takes it back.")
+    say_left(left)
     return True
+
+
+def say_given_up(folders: Iterable[Path]) -> None:
+    """What had been taken back, and cannot be made again after another change."""
+    from wan22lora.captions.history import step_forward
+
+    step = step_forward(folders)
+    if step is not None:
+        typer.echo(f"warning: `captions redo` cannot make `{step.what}` again after this", err=True)
+
+
+def say_left(files: Sequence[Path]) -> None:
+    """Captions that somebody else wrote while a command did."""
+    from wan22lora.dataset.problems import listed
+
+    if files:
+        typer.echo(f"warning: edited in that moment and left as they are: {listed([f.name for f in files])}", err=True)
 
 
 def show(lines: Iterable[Text]) -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from wan22lora.captions import changes
-from wan22lora.dataset.problems import counted
+from wan22lora.dataset.problems import counted, listed
 from wan22lora.errors import DatasetError
 from wan22lora.files import written
 from wan22lora.mending.plan import Mending, Renaming, by_folder
@@ -40,9 +40,11 @@ def _rename(renaming: Renaming, what: str) -> Iterator[str]:
     lost = {new for _, new in renaming.names} - {old for old, _ in renaming.names}
     if any(os.path.lexists(renaming.folder / name) for name in lost):
         raise DatasetError(f"Captions of {renaming.folder} changed meanwhile; none was renamed.", fix=what)
-    changes.carry_out(changes.renamed(renaming.folder, renaming.names), what)
+    left = changes.carry_out(changes.renamed(renaming.folder, renaming.names), what)
     undo = shlex.join(["wan22lora", "captions", "undo", str(renaming.folder)])
     yield f"{counted(len(renaming.names), 'caption')} renamed. `{undo}` takes it back."
+    if left:
+        yield f"Edited in that moment and left as they are: {listed([file.name for file in left])}."
 
 
 def _turn(folder: Path, paths: list[Path]) -> Iterator[str]:

@@ -84,7 +84,7 @@ def test_a_terminal_is_asked(place: Place, answer: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("renames", [0, 1, 9, 19])
-def test_a_command_killed_between_two_files_is_completed_by_the_next(place: Place, renames: int) -> None:
+def test_a_command_killed_between_two_files_can_be_taken_back(place: Place, renames: int) -> None:
     before = captions(place)
     argv = ["captions", "replace", "pictures", "picture", "drawing", "--yes"]
     killed = subprocess.run(
@@ -97,8 +97,10 @@ def test_a_command_killed_between_two_files_is_completed_by_the_next(place: Plac
     assert killed.returncode == -9, killed.stderr
     done = place.wan22lora("captions", "undo", "pictures")
     assert done.exit_code == 0, done.output
-    assert ("had been interrupted and was completed" in done.stderr) == (renames > 0)
+    assert ("Taken back." in done.stdout) == (renames > 0)
     assert captions(place) == before
+    done = place.wan22lora("captions", "redo", "pictures")
+    assert captions(place)[3] == ("paperworld, drawing 3\n" if renames else before[3]), done.output
 
 
 def test_an_undo_does_not_overwrite_later_words_unasked(place: Place) -> None:
@@ -108,10 +110,16 @@ def test_an_undo_does_not_overwrite_later_words_unasked(place: Place) -> None:
     assert done.exit_code == 3
     assert "03.txt" in done.stderr
     assert captions(place)[4] == "paperworld, drawing 4\n"
-    assert place.wan22lora("captions", "undo", "pictures", "--yes").exit_code == 0
+    done = place.wan22lora("captions", "undo", "pictures", "--yes")
+    assert done.exit_code == 0
+    assert "`captions redo`, typed twice, brings back what had been edited" in done.stdout
     assert captions(place)[3:5] == ["paperworld, picture 3\n", "paperworld, picture 4\n"]
-    assert place.wan22lora("captions", "redo", "pictures").exit_code == 0
-    assert captions(place)[3:5] == ["my own words", "paperworld, drawing 4\n"]
+    for words in ("paperworld, drawing 3\n", "my own words"):
+        assert place.wan22lora("captions", "redo", "pictures").exit_code == 0
+        assert captions(place)[3:5] == [words, "paperworld, drawing 4\n"]
+    done = place.wan22lora("captions", "undo", "pictures", "--dry-run")
+    assert "Edits by hand (20" in done.stdout
+    assert done.stdout.endswith("1 caption: 1 changed\nNothing was written (--dry-run).\n")
 
 
 def test_neither_check_nor_the_caches_mind_the_records(place: Place) -> None:

@@ -84,3 +84,25 @@ def test_one_of_its_folders_can_be_named_alone(two: Place, folder: str) -> None:
     done = two.wan22lora("captions", "find", folder, "number", "--extension", ".caption")
     assert done.stdout.endswith("3 of 3 captions\n")
     assert Path(two.path, "run.yaml").exists()
+
+
+def test_a_folder_that_is_named_twice_is_changed_once(two: Place) -> None:
+    before = captions(two)
+    (two.path / "pets").symlink_to("cats")
+    two.write(
+        "name: pets\npreset: character\ntrigger: zxq\ndata: {caption_extension: .caption}\n"
+        "datasets:\n  - images: cats\n  - {images: pets, resolution: [512, 512]}\n"
+    )
+    done = two.wan22lora("captions", "apply", "run.yaml", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "3 captions: 3 changed" in done.stdout
+    assert two.wan22lora("captions", "undo", "run.yaml").exit_code == 0
+    assert captions(two) == before
+
+
+def test_what_cannot_be_made_again_is_said_before(two: Place) -> None:
+    for words in (("cats", "lions"), ("lions", "tigers")):
+        assert two.wan22lora("captions", "replace", "run.yaml", *words, "--yes").exit_code == 0
+    assert two.wan22lora("captions", "undo", "run.yaml").exit_code == 0
+    done = two.wan22lora("captions", "apply", "run.yaml", "--dry-run")
+    assert "`captions redo` cannot make `wan22lora captions replace run.yaml lions tigers --yes` again" in done.stderr

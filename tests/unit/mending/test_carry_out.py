@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from wan22lora.captions import changes
-from wan22lora.captions.changes import settle, step_back, take_back
+from wan22lora.captions.caption_file import put
+from wan22lora.captions.changes import settle
+from wan22lora.captions.history import step_back, take_back
 from wan22lora.dataset.scan import scan
 from wan22lora.dataset.source import Source
 from wan22lora.errors import DatasetError, MachineError
@@ -221,7 +223,7 @@ def test_a_renaming_killed_in_the_middle_is_completed_before_anything_else(
         folder.mkdir()
         numbered(folder)
         with monkeypatch.context() as patched:
-            patched.setattr(changes, "_put", Countdown(point).before(changes._put))
+            patched.setattr(changes, "put", Countdown(point).before(put))
             with pytest.raises(Killed):
                 mend(images())
         assert settle([folder])
