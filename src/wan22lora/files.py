@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -10,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wan22lora.errors import MachineError
+from wan22lora.errors import MachineError, command
+
+_CLOSED = (errno.EACCES, errno.EPERM)
+_REFUSALS = (*_CLOSED, errno.EROFS, errno.ENOSPC, errno.EIO, *map(errno.__dict__.get, ("EDQUOT", "ESTALE")))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -61,3 +65,12 @@ def written(place: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename or place
         raise MachineError(f"{where} cannot be written: {error.strerror or error}.") from error
+
+
+def refusal(error: OSError) -> MachineError | None:
+    """What a disk or the rights to it refuse, naming the file; None for an error that may be a mistake of ours."""
+    if error.errno not in _REFUSALS or not isinstance(error.filename, str | bytes):
+        return None
+    path = os.fsdecode(error.filename)
+    shown = f"{command('namei', '-l', path)}  shows whose each folder is" if error.errno in _CLOSED else ""
+    return MachineError(f"{path}: {error.strerror}", fix=shown)

@@ -68,6 +68,8 @@ def run(argv: list[str]) -> int:
         return 130
     except (BrokenPipeError, SystemExit):
         return 0  # `wan22lora … | head` is no error of ours; the option parser exits with 1 there
+    except OSError as error:
+        return _refused_or_bug(error)
     except Exception as error:
         return _usage_or_bug(error)
 
@@ -82,6 +84,16 @@ def spelled_out(argv: list[str]) -> list[str]:
         if token == "--force" and following not in STEP_NAMES:
             spelled[index] = f"--force={FORCE_ALL}"
     return spelled
+
+
+def _refused_or_bug(error: OSError) -> int:
+    from wan22lora.files import refusal
+
+    refused = refusal(error)
+    if refused is None:
+        return _usage_or_bug(error)
+    say(fitted(str(refused)), err=True)
+    return refused.exit_code
 
 
 def _usage_or_bug(error: Exception) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wan22lora.errors import Finding
@@ -32,7 +33,12 @@ class Weights:
 
     @property
     def exists(self) -> bool:
-        return self.path.is_file()
+        return os.path.isfile(self.path)  # noqa: PTH113 - is_file raises where a folder is closed
+
+    @property
+    def is_known(self) -> bool:
+        """Whether `facts` tell of the file itself, or of why it cannot be read, and not of its name alone."""
+        return self.exists or bool(self.facts.problem)
 
     @property
     def identity(self) -> str:
@@ -61,9 +67,15 @@ def weights_of(spec: Spec, machine: Machine) -> dict[str, Weights]:
             path, where = spec.models[name], f"models.{name}"
         else:
             path, where, fetched_as = place(machine.models, file), f"models.{name}", file.name
-        facts = inspect_weights(path) if path.is_file() else guess_from_name(path)
-        chosen[name] = Weights(name, path, where, facts, fetched_as)
+        chosen[name] = Weights(name, path, where, _facts(path), fetched_as)
     return chosen
+
+
+def _facts(path: Path) -> WeightsFacts:
+    try:
+        return inspect_weights(path) if path.is_file() else guess_from_name(path)
+    except OSError as error:
+        return replace(guess_from_name(path), kind="damaged", problem=f"cannot be read: {error.strerror or error}")
 
 
 def expert_weights(weights: Mapping[str, Weights], expert: ExpertName) -> Weights:
@@ -87,7 +99,7 @@ def weights_findings(spec: Spec, weights: Mapping[str, Weights]) -> Iterator[Fin
 
 def _shared_findings(file: Weights, kinds: tuple[str, ...], wanted: str) -> Iterator[Finding]:
     # A name alone proves nothing for these two, except that of the 5B model's VAE.
-    if file.facts.kind not in kinds and (file.exists or file.facts.kind == "wan22-5b-vae"):
+    if file.facts.kind not in kinds and (file.is_known or file.facts.kind == "wan22-5b-vae"):
         yield Finding(file.where, f"{file.path.name} {what_it_is(file.facts)}", f"musubi needs {wanted}")
 
 
@@ -98,7 +110,7 @@ def _expert_findings(expert: Expert, task: Task, file: Weights) -> Iterator[Find
         text = f"{name} is an fp8_scaled file, which musubi cannot train on in any mode"
         yield Finding(file.where, text, "use the fp16 file; `fp8_base: true` holds it in 8 bits")
         return
-    if facts.kind != "wan-dit" and (file.exists or facts.kind == "gguf"):
+    if facts.kind != "wan-dit" and (file.is_known or facts.kind == "gguf"):
         yield Finding(file.where, f"{name} {what_it_is(facts)}", "musubi needs Wan's expert as one .safetensors file")
         return
     if facts.dtype in ("fp16", "bf16") and settings.mixed_precision not in (None, facts.dtype):

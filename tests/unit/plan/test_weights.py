@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from wan22lora.errors import SpecError
+from wan22lora.machine.settings import Machine
 from wan22lora.musubi.safetensors import write
 from wan22lora.plan.build import Prepared
+from wan22lora.plan.weights import weights_findings, weights_of
+
+from ..conftest import as_nobody
 
 RUN = "name: a\npreset: style\nimages: pictures\n"
 
@@ -93,3 +97,16 @@ def test_weights_are_found_in_comfyuis_and_the_articles_folders(tmp_path: Path, 
     path = dit(folder / name)
     assert plan(RUN).weights["low"].path == path
     assert plan(RUN).weights["high"].path.parent == tmp_path / "models" / "diffusion_models"
+
+
+def test_a_file_that_may_not_be_read_is_a_finding(
+    tmp_path: Path, plan: Callable[..., Prepared], machine: Machine
+) -> None:
+    named = "".join(f"{name}: {name}.safetensors, " for name in ("high", "low", "vae", "t5"))
+    prepared = plan(f"name: a\npreset: style\nimages: pictures\nmodels: {{{named}}}\n")
+    write(tmp_path / "high.safetensors", {}, {})
+    with as_nobody():  # to whom the whole folder is closed
+        found = weights_findings(prepared.spec, weights_of(prepared.spec, machine))
+        told = {each.where: each.message for each in found}
+    assert told["models.high"] == "high.safetensors cannot be read: Permission denied"
+    assert told["models.vae"] == "vae.safetensors cannot be read: Permission denied"
