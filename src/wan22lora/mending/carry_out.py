@@ -1,7 +1,8 @@
 """Doing what was agreed to. Killed anywhere in it, nothing is lost, and the same command does the rest.
 
-Of a picture the original is kept first, under its own name, and then replaced in one step. Captions go through
-captions/changes.py, which writes down what it does before it does it.
+Of a picture the original is kept first, under its own name, and then replaced in one step. Of a link the link is kept,
+and what it leads to is never touched (docs/decisions/0014). Captions go through captions/changes.py, which writes down
+what it does before it does it.
 """
 
 from __future__ import annotations
@@ -80,15 +81,20 @@ def _is_free(place: Path, path: Path) -> bool:
     """True also where the very file lies already, as after an interruption."""
     if not os.path.lexists(place):
         return True
+    if place.is_symlink() or path.is_symlink():
+        return place.is_symlink() and path.is_symlink() and place.readlink() == path.readlink()
     with suppress(OSError):
         return place.is_file() and place.read_bytes() == path.read_bytes()
     return False
 
 
 def _keep(content: bytes, path: Path, place: Path) -> None:
-    if place.exists():
+    if os.path.lexists(place):
         return
     place.parent.mkdir(exist_ok=True)
+    if path.is_symlink():
+        place.symlink_to(path.readlink())
+        return
     temporary = place.with_name(f".{place.name}.tmp")
     _write(temporary, content, path)
     with suppress(OSError):

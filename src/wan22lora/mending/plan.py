@@ -71,6 +71,10 @@ def in_words(mending: Mending) -> Iterator[str]:
     for folder, paths in by_folder(mending.turns).items():
         yield f"{counted(len(paths), 'picture')} of {folder} would be turned upright, the originals kept beside:"
         yield f"  {listed([path.name for path in paths])}"
+        if links := [path for path in paths if path.is_symlink()]:
+            which = "it is a link" if len(links) == len(paths) == 1 else f"{counted(len(links), 'link')} among them"
+            yield f"  {which}: an upright copy takes the link's place, what it leads to stays"
+            yield f"  as it is, and the link itself is kept: {listed([path.name for path in links])}"
     for renaming in mending.renamings:
         yield f"{counted(len(renaming.names), 'caption')} of {renaming.folder} would be renamed:"
         for old, new in renaming.names[:SHOWN]:

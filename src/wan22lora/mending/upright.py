@@ -15,6 +15,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"lossless": True, "exact": True},
     "AVIF": {"quality": 98, "subsampling": "4:4:4"},
 }
+_ORIENTATION, _UPRIGHT = 0x0112, (0, 1)
+"""The EXIF tag, and what it says of a picture that is not turned."""
 _FURTHEST = 3.0
 """Mean difference of a colour, of 255, that encoding anew may make."""
 
@@ -49,6 +51,8 @@ def _upright(content: bytes) -> bytes:
             raise NotTurnedError(f"a {form or 'picture'} cannot be turned here")
         if picture.format != "MPO" and getattr(picture, "is_animated", False):
             raise NotTurnedError("it is animated")
+        if picture.getexif().get(_ORIENTATION, 1) in _UPRIGHT:
+            raise NotTurnedError("it is upright already")
         turned = ImageOps.exif_transpose(picture)
     exif = turned.getexif()
     out = io.BytesIO()
@@ -58,7 +62,7 @@ def _upright(content: bytes) -> bytes:
         again.load()
         if again.size != turned.size or _difference(again, turned) > _FURTHEST:
             raise NotTurnedError("it did not come out as it went in")
-        if again.getexif().get(0x0112, 1) not in (0, 1):
+        if again.getexif().get(_ORIENTATION, 1) not in _UPRIGHT:
             raise NotTurnedError("its tag stayed")
     return out.getvalue()
 

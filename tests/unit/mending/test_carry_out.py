@@ -136,15 +136,66 @@ def test_an_original_of_the_same_name_is_not_overwritten(folder: Path, images: S
     assert (folder.with_name("dataset-originals-2") / "a.jpg").read_bytes() == second
 
 
-def test_a_link_is_replaced_and_what_it_leads_to_stays(folder: Path, images: Sources, tmp_path: Path) -> None:
-    real = rotated(tmp_path, "real.jpg")
-    before = real.read_bytes()
-    (folder / "a.jpg").symlink_to(real)
-    (folder / "a.txt").write_text("zxq", encoding="utf-8")
+def linked(folder: Path, name: str, target: str) -> Path:
+    path = folder / name
+    path.symlink_to(target)
+    path.with_suffix(".txt").write_text("zxq", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def library(folder: Path) -> Path:
+    """A folder beside the dataset's, with a picture that lies on its side."""
+    there = folder.with_name("library")
+    there.mkdir()
+    rotated(there, "real.jpg")
+    return there
+
+
+def test_a_link_gives_its_place_to_an_upright_copy_and_comes_back(folder: Path, images: Sources, library: Path) -> None:
+    before = content(library)
+    links = [linked(folder, name, "../library/real.jpg") for name in ("a.jpg", "b.jpg")]
+    rotated(folder, "c.jpg")
+    words = "\n".join(in_words(found(images())))
+    assert "2 links among them: an upright copy takes the link's place" in words
+    assert "as it is, and the link itself is kept: a.jpg, b.jpg" in words
+    said = mend(images())
+    assert content(library) == before
+    assert [size(path) for path in links] == [UPRIGHT, UPRIGHT]
+    assert not any(path.is_symlink() for path in links)
+    (back,) = [line.removeprefix("To take it back: ") for line in said if line.startswith("To take it back")]
+    for command in back.split(" && "):
+        _, _, source, target = shlex.split(command)
+        shutil.move(source, target)
+    assert [str(path.readlink()) for path in links] == ["../library/real.jpg"] * 2
+    assert [size(path) for path in links] == [LYING, LYING]
+
+
+def test_a_link_that_is_kept_already_is_not_kept_twice(
+    folder: Path, images: Sources, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = linked(folder, "a.jpg", "../library/real.jpg")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_replace", Countdown(0).before(None))
+        with pytest.raises(Killed):
+            mend(images())
+    assert path.is_symlink()
     mend(images())
-    assert real.read_bytes() == before
-    assert size(folder / "a.jpg") == UPRIGHT
-    assert not (folder / "a.jpg").is_symlink()
+    assert size(path) == UPRIGHT
+    assert sorted(each.name for each in folder.parent.glob("dataset-originals*")) == ["dataset-originals"]
+    path.unlink()
+    rotated(library, "other.jpg")
+    linked(folder, "a.jpg", "../library/other.jpg")
+    mend(images())
+    assert (folder.with_name("dataset-originals-2") / "a.jpg").readlink() == Path("../library/other.jpg")
+
+
+def test_a_link_to_a_picture_that_was_just_turned_is_left(folder: Path, images: Sources) -> None:
+    rotated(folder, "a.jpg")
+    path = linked(folder, "b.jpg", "a.jpg")
+    assert mend(images())[0] == "b.jpg was left as it is: it is upright already."
+    assert path.is_symlink()
+    assert size(path) == UPRIGHT
 
 
 def test_what_cannot_be_turned_is_named_and_stays(folder: Path, images: Sources) -> None:
