@@ -1,6 +1,6 @@
 """What an epoch takes from each bucket of a dataset.
 
-Source: dataset/bucket.py:181-185, dataset/image_video_dataset.py:496-560 and 853-893 at v0.3.4; d0a1930 counts alike.
+Source: dataset/bucket.py:181-185, dataset/image_video_dataset.py:504-560 and 857-893 at v0.3.4; d0a1930 counts alike.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Option:
             return int(text)
         if self.type == "float":
             return float(text)
-        if self.type == "int_or_float":  # training/parser_common.py:21-34
+        if self.type == "int_or_float":  # training/parser_common.py:20-32
             if text.endswith("%"):
                 return float(text[:-1]) / 100
             number = float(text)

@@ -80,7 +80,7 @@ WEIGHTS = (
         "put all parts into one folder",
     ),
     KnownFailure(
-        # A pointer's or page's first bytes, read as a length, ask for exabytes: MemoryError (safetensors_utils.py:130)
+        # A pointer's or page's first bytes, read as a length, ask for exabytes: MemoryError (safetensors_utils.py:136)
         "damaged-weights",
         rf"in (?:_read_header|_deserialize_tensor)\n{FRAMES}"
         r".*(?:MemoryError|JSONDecodeError|UnicodeDecodeError|struct\.error|invalid for input of size)"

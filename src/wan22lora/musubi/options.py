@@ -171,7 +171,7 @@ def _option(name: str, value: object, key: str) -> Iterator[Option]:
 
 
 def _argument(value: object) -> str:
-    """Arguments of optimizer and scheduler go through ast.literal_eval (trainer_base.py:173, 306), so words need
+    """Arguments of optimizer and scheduler go through ast.literal_eval (trainer_base.py:173, 305), so words need
     quotes; those of the network stay text (trainer_base.py:1564)."""
     if isinstance(value, bool):
         return str(value)

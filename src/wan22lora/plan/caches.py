@@ -207,7 +207,7 @@ def _is_foreign(path: Path, manifest: Manifest) -> bool:
 
 
 def _looks_like_a_cache(path: Path) -> bool:
-    """As musubi writes them (cache_io.py:323, 532 at v0.3.4)."""
+    """As musubi writes them (cache_io.py:64, 350 at v0.3.4)."""
     try:
         return any(name.startswith(("latents", "varlen_t5")) for name in read_header(path).tensors)
     except (NotSafetensors, OSError):

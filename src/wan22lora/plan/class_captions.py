@@ -2,7 +2,7 @@
 
 Differential output preservation, as ai-toolkit defines it, compares the model on these captions with and without the
 LoRA, so the plain replacement of text is the method and not a shortcut. musubi encodes them beside the captions, from
-a JSONL file, whose caching of captions opens no picture (dataset/image_video_dataset.py:202-238 at v0.3.4).
+a JSONL file, whose caching of captions opens no picture (dataset/image_video_dataset.py:212-265 at v0.3.4).
 """
 
 from __future__ import annotations

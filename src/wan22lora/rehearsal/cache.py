@@ -1,7 +1,7 @@
 """Stand-ins for the two cache programs: musubi-tuner's file names, keys and metadata around tiny tensors.
 
-Source: cache_latents.py:280-328, cache_text_encoder_outputs.py:60-132, wan_cache_latents.py:30-150 and
-dataset/cache_io.py:53-85, 296-323, 487-532 at v0.3.4; d0a1930 does the same. As there, `--skip_existing` looks at names
+Source: cache_latents.py:280-328, cache_text_encoder_outputs.py:60-132, wan_cache_latents.py:24-129 and
+dataset/cache_io.py:51-79, 305-352, 487-532 at v0.3.4; d0a1930 does the same. As there, `--skip_existing` looks at names
 only, files that belong to no item are deleted, and nothing found is a success.
 """
 

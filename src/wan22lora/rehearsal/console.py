@@ -2,7 +2,7 @@
 
 Its records come from `logging.basicConfig(level=INFO)`, so a record is `LEVEL:module:message`. Modules moved between
 the two pins, and two loggers are not what one expects: at v0.3.4 the dataset's own records carry the name of
-dataset/cache_io.py, whose star import replaces the logger (dataset/image_video_dataset.py:84).
+dataset/cache_io.py, whose star import replaces the logger (dataset/image_video_dataset.py:83).
 """
 
 from __future__ import annotations

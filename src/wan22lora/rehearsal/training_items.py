@@ -1,6 +1,6 @@
 """What the trainer finds in the cache folders, in buckets and batches.
 
-Source: prepare_for_training in dataset/image_video_dataset.py:504-561, 854-908 and dataset/bucket.py:164-263 at v0.3.4.
+Source: prepare_for_training in dataset/image_video_dataset.py:504-561, 854-908 and dataset/bucket.py:168-281 at v0.3.4.
 It trains whatever the folder holds, in the dataset or not; a file without its caption's file is left out.
 """
 

@@ -27,7 +27,7 @@ class Snapshot:
     epoch_random: torch.Tensor
     """torch's random state when the current epoch began; the order of its batches is drawn from it."""
     timestep_pool: list[Any]
-    """Timestep buckets that musubi has not used yet (`--num_timestep_buckets`, trainer_base.py:528-541)."""
+    """Timestep buckets that musubi has not used yet (`--num_timestep_buckets`, trainer_base.py:489-496)."""
 
     shuffled: list[int]
     """For each dataset the epoch for which this process shuffled it last (0 where data-loader workers do it).

@@ -100,7 +100,7 @@ class Preservation:
 
 @contextmanager
 def _without(network: Any) -> Iterator[None]:
-    """The model without its LoRA. musubi's set_enabled does nothing in training (networks/lora.py:122-175)."""
+    """The model without its LoRA. musubi's set_enabled does nothing in training (networks/lora.py:138-175)."""
     multiplier = network.multiplier
     network.set_multiplier(0.0)
     try:

@@ -44,7 +44,7 @@ class Sizes(NamedTuple):
 def compute(
     x: torch.Tensor, e: torch.Tensor, context: torch.Tensor, rotation: Rotation, weights: Weights, sizes: Sizes
 ) -> torch.Tensor:
-    """What WanAttentionBlock computes (wan/modules/model.py:419-478 at v0.3.4), cast for cast.
+    """What WanAttentionBlock computes (wan/modules/model.py:403-459 at v0.3.4), cast for cast.
 
     x is [batch, tokens, channels], e the timestep's part of the modulation, [batch, 6, channels] in float32, and
     context the caption, [batch, words, channels]. All products are in x's type.

@@ -65,7 +65,7 @@ def multiply(x: torch.Tensor, product: Product) -> tuple[torch.Tensor, ...]:
 
 
 def _weight(product: Product, dtype: torch.dtype) -> torch.Tensor:
-    """The weight as musubi multiplies with it (modules/fp8_optimization_utils.py:409-420 for scaled ones)."""
+    """The weight as musubi multiplies with it (modules/fp8_optimization_utils.py:416-427 for scaled ones)."""
     weight, scale = product.weight, product.weight_scale
     if scale is None:
         return weight.to(dtype)

@@ -37,7 +37,7 @@ class Rotations:
     def of(self, turns: list[torch.Tensor]) -> Rotation:
         """For the list that WanModel.forward hands to its blocks: for each sample complex numbers [tokens, 1, pairs].
 
-        WanModel keeps one tensor for each shape (model.py:850-858), so that the tensor itself names the shape.
+        WanModel keeps one tensor for each shape (model.py:832-840), so that the tensor itself names the shape.
         """
         same = all(each is turns[0] for each in turns)
         made_from = turns[:1] if same else turns
