@@ -29,4 +29,6 @@ def register() -> None:
 
 if __name__ == "__main__":
     register()
-    sys.exit(importlib.import_module(f"{PACKAGE}.program").main(sys.argv[1:]))
+    leaving = importlib.import_module(f"{PACKAGE}.leaving").Leaving()
+    leaving.code = importlib.import_module(f"{PACKAGE}.program").main(sys.argv[1:])
+    sys.exit(leaving.code)
