@@ -11,16 +11,13 @@ from wan22lora.check.speed import seconds_per_batch
 from wan22lora.dataset.loads import BucketLoad
 from wan22lora.dataset.predict import batches_per_epoch, steps_per_epoch, total_steps
 from wan22lora.dataset.scan import Scan
-from wan22lora.doctor.needs import LORA_NUMBERS, STATE_NUMBERS, run_folder_needs
+from wan22lora.doctor.needs import run_folder_needs
 from wan22lora.doctor.run_facts import Run
 from wan22lora.plan.choice import expected_gib
 from wan22lora.plan.fast_memory import largest
 from wan22lora.plan.memory import loading_gib, tokens
 from wan22lora.spec.fast import computes_fast
-from wan22lora.spec.resolved import Expert, Spec
-from wan22lora.trainer.options import OPTIONS
-
-_KEPT = next(int(str(option.default)) for option in OPTIONS if option.name == "states_keep_last")
+from wan22lora.spec.resolved import Expert
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def forecast_of_run(run: Run) -> Forecast:
     return replace(
         forecast,
         trainings=tuple(_training(run, expert, scans, forecast.batches) for expert in run.spec.experts),
-        disk=_disk(run, run.spec, scans),
+        disk=_disk(run, scans),
     )
 
 
@@ -120,26 +117,9 @@ def _tokens(scan: Scan) -> list[int]:
     return found
 
 
-def _disk(run: Run, spec: Spec, trained: Sequence[Scan]) -> Disk:
+def _disk(run: Run, trained: Sequence[Scan]) -> Disk:
     everything = replace(run, prepared=None)  # also what earlier runs left
     caches = sum(need.amount for need in run_folder_needs(everything) if need.what == "caches")
-    loras = states = 0
-    for expert in spec.experts:
-        alone = replace(everything, spec=replace(spec, experts=(expert,)), scans=tuple(trained))
-        amounts = {need.what: need.amount for need in run_folder_needs(alone)}
-        loras += amounts.get("LoRA files", 0) * (2 if expert.settings.ema else 1)
-        states += amounts.get("states", 0)
-    return Disk(caches, loras, states + _own_states(spec))
-
-
-def _own_states(spec: Spec) -> int:
-    """The trainer extension's states: the LoRA, two values of AdamW for each of its numbers, the average's LoRA."""
-    if spec.trainer != "extension":
-        return 0
-    total = 0
-    for expert in spec.experts:
-        settings = expert.settings
-        kept = (settings.states.keep_last if settings.states else None) or _KEPT
-        numbers = LORA_NUMBERS * (settings.rank or 4)
-        total += kept * numbers * 4 * (STATE_NUMBERS + (1 if settings.ema else 0))
-    return total
+    needs = tuple(run_folder_needs(replace(everything, scans=tuple(trained))))
+    loras, states = (sum(need.amount for need in needs if need.what == what) for what in ("LoRA files", "states"))
+    return Disk(caches, loras, states)

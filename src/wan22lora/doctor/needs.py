@@ -15,11 +15,12 @@ from wan22lora.doctor.run_facts import Run
 from wan22lora.musubi.names import Saving, saved
 from wan22lora.plan.choice import expected_gib
 from wan22lora.plan.class_captions import class_of
-from wan22lora.plan.fast_memory import largest
+from wan22lora.plan.fast_memory import LORA_NUMBERS, largest
 from wan22lora.plan.loading_ram import swapping_ram
 from wan22lora.plan.memory import loading_gib
 from wan22lora.spec.presets import CONTEXT_GIB
 from wan22lora.spec.resolved import Expert, Spec
+from wan22lora.trainer.options import OPTIONS
 
 GIB = 2**30
 RAM_TEXT = 12_500_000_000
@@ -28,10 +29,10 @@ RAM_OFFLOAD = 10_500_000_000
 """Activations kept in RAM: 9.3 GiB for clips of 832×480×49."""
 RAM_LEAST = 3_500_000_000
 """torch, its libraries and the data loaders: 3.0 GiB."""
-LORA_NUMBERS = 4_792_320
-"""Parameters of a LoRA for each rank (400 modules of the 14B model)."""
 STATE_NUMBERS = 3
 """A state holds the LoRA and two values of AdamW for each of its numbers, in 32 bits."""
+STATES_KEPT = next(int(str(option.default)) for option in OPTIONS if option.name == "states_keep_last")
+"""Of each training, by the trainer extension, where run.yaml does not say."""
 PREFETCHED = 2
 """Batches that each data-loader process keeps ready (torch's default)."""
 TEXT_BYTES = 512 * 4096 * 2
@@ -142,10 +143,18 @@ def _outputs(run: Run, expert: Expert) -> Iterator[Need]:
     # musubi deletes an outdated file after it has written the next one, so there is one more for a moment.
     removing = settings.keep_last_epochs is not None or settings.keep_last_steps is not None
     checkpoints = len(files.checkpoints) + (1 if removing else 0)
-    yield Need(checkpoints * each, "LoRA files")
-    if files.states:
-        states = len(files.states) + (1 if removing else 0)
-        yield Need(states * numbers * 4 * STATE_NUMBERS, "states")
+    yield Need(checkpoints * each * (2 if settings.ema else 1), "LoRA files")
+    states = len(files.states) + (1 if removing and files.states else 0)
+    amount = 4 * numbers * (STATE_NUMBERS * states + _numbers_of_own_states(run.spec, expert))
+    if amount:
+        yield Need(amount, "states")
+
+
+def _numbers_of_own_states(spec: Spec, expert: Expert) -> int:
+    """How many numbers the trainer extension keeps for each of the LoRA's; the average is one more in each state."""
+    settings = expert.settings
+    kept = (settings.states.keep_last if settings.states else None) or STATES_KEPT
+    return kept * (STATE_NUMBERS + (1 if settings.ema else 0)) if spec.trainer == "extension" else 0
 
 
 def _saving(expert: Expert) -> Saving:

@@ -7,16 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan22lora.doctor.needs import LORA_NUMBERS, STATE_NUMBERS
+from wan22lora.doctor.needs import run_folder_needs
+from wan22lora.doctor.run_facts import Run
 from wan22lora.errors import Finding
 from wan22lora.machine.settings import Machine
 from wan22lora.machine.space import space_at
 from wan22lora.setup.environment import DISK_GIGABYTES
 from wan22lora.setup.model import Step
 from wan22lora.setup.survey import Survey
-from wan22lora.spec.resolved import Expert, Spec
-
-_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, None: 4}
+from wan22lora.spec.resolved import Spec
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ def _needs(steps: Iterable[Step], found: Survey, machine: Machine, spec: Spec | 
         elif step.id == "weights":
             yield Need("weights", machine.models, step.download_gb)
     if spec is not None:
-        yield Need(f"the run {spec.name}", spec.folder, sum(_run_gigabytes(expert) for expert in spec.experts))
+        written = sum(need.amount for need in run_folder_needs(Run(spec.file, spec=spec)))
+        yield Need(f"the run {spec.name}", spec.folder, written / 1e9)
 
 
 def refusals_of_room(needs: Iterable[Need]) -> Iterator[Finding]:
@@ -70,24 +70,6 @@ def _disks(needs: Iterable[Need]) -> Iterator[tuple[Path, float, list[Need]]]:
         if space is not None:
             by_device.setdefault(space.device, (need.folder, space.free / 1e9, []))[2].append(need)
     yield from by_device.values()
-
-
-def _run_gigabytes(expert: Expert) -> float:
-    """The LoRA file, the checkpoints before it, and the states beside them, as the run's own numbers come to."""
-    settings = expert.settings
-    parameters = (settings.rank or 4) * LORA_NUMBERS
-    kept = _kept(settings.epochs, settings.save_every_epochs, settings.keep_last_epochs)
-    kept += _kept(settings.steps, settings.save_every_steps, settings.keep_last_steps)
-    files = (1 + kept) * parameters * _BYTES[settings.save_precision]
-    states = (1 + kept) * parameters * STATE_NUMBERS * 4 if settings.save_state else 0
-    return (files + states) / 1e9
-
-
-def _kept(length: int | None, every: int | None, keep_last: int | None) -> int:
-    if not length or not every:
-        return 0
-    saved = (length - 1) // every
-    return min(saved, max(1, keep_last // every)) if keep_last else saved
 
 
 def _package_cache() -> Path:

@@ -14,12 +14,13 @@ from wan22lora.doctor import disk, run_yaml, weights
 from wan22lora.doctor.check import Check
 from wan22lora.doctor.environment import Environment
 from wan22lora.doctor.facts import Facts
-from wan22lora.doctor.needs import LORA_NUMBERS, run_folder_needs
+from wan22lora.doctor.needs import run_folder_needs
 from wan22lora.doctor.stored import stored_files
 from wan22lora.doctor.tokenizer import FILES, Tokenizer, find_tokenizer, hugging_face_folder
 from wan22lora.machine.settings import TOKENIZER_FOLDER
 from wan22lora.models.arriving import lock_path
 from wan22lora.musubi.safetensors import write
+from wan22lora.plan.fast_memory import LORA_NUMBERS
 
 from .conftest import GB
 
@@ -175,8 +176,21 @@ def test_checkpoints_and_states_come_from_the_runs_own_numbers(with_run: Callabl
     found = needs(with_run(text.replace("PRECISION", "fp32")))
     one = LORA_NUMBERS * 32 * 4
     assert found["LoRA files"] == 2 * 5 * one  # after epochs 2, 4, 6, 8 and at the end, two experts
-    assert found["states"] == 2 * 5 * one * 3
+    assert found["states"] == 2 * (5 + 2) * one * 3  # and the two that the trainer keeps to go on from
     assert needs(with_run(text.replace("PRECISION", "bf16")))["LoRA files"] == 2 * 5 * one // 2
+
+
+def test_an_average_takes_room_beside_each_file_and_in_each_of_the_trainers_states(
+    with_run: Callable[..., Facts],
+) -> None:
+    text = "train: {rank: 16, epochs: 10, save_precision: fp32, states: {keep_last: 3}, ema: {decay: 0.99}}"
+    found = needs(with_run(text))
+    one = LORA_NUMBERS * 16 * 4
+    assert found["LoRA files"] == 2 * 2 * one
+    assert found["states"] == 2 * 3 * one * (3 + 1)
+    plain = needs(with_run("train: {rank: 16, epochs: 10, save_precision: fp32}\ntrainer: plain"))
+    assert plain["LoRA files"] == 2 * one
+    assert "states" not in plain
 
 
 def test_files_that_will_be_deleted_need_room_for_a_moment(with_run: Callable[..., Facts]) -> None:

@@ -215,3 +215,16 @@ def test_a_package_is_never_guessed_from_a_modules_name(tmp_path: Path) -> None:
 def test_the_plan_can_be_read_in_short_and_in_full() -> None:
     assert "1. musubi-tuner v0.3.4 (30c658c)" in plan_in_short(plan(FRESH))
     assert f"mv -T /data/.musubi-tuner.wan22lora-partial {MUSUBI}" in plan_as_text(plan(FRESH))
+
+
+def test_room_for_a_run_is_what_doctor_counts_for_it(tmp_path: Path) -> None:
+    """Five files of rank 16 for each expert, and the two states that the trainer keeps to go on from."""
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "name: a\npreset: style\nimages: pictures\ntrain: {epochs: 10, save_every_epochs: 2, keep_last_epochs: null}\n"
+    )
+    made = plan(FRESH, Wishes(spec=load_spec(file)))
+    numbers = 4_792_320 * 16
+    gigabytes = 2 * (5 * numbers * 2 + 2 * numbers * 3 * 4) / 1e9
+    (need,) = (each for each in room.needs_of(made.steps, FRESH, MACHINE, load_spec(file)) if each.what == "the run a")
+    assert need.gigabytes == pytest.approx(gigabytes)
