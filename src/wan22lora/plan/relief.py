@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 
 from wan22lora.errors import Finding
 from wan22lora.musubi.failure import Phase
+from wan22lora.plan.choice import MORE_BLOCKS
 from wan22lora.plan.memory import BLOCK_GIB, FILLED, MOST_BLOCKS, peak_gib
 from wan22lora.spec.layers import Origin
 from wan22lora.spec.model import TrainSettings
 from wan22lora.spec.resolved import Expert, Spec
 
 _MEMORY_SETTINGS = ("gradient_checkpointing", "blocks_to_swap", "gradient_checkpointing_cpu_offload")
-_BLOCKS_AT_LEAST = 8
-"""Each try costs the minutes of loading; 8 blocks are 2.7 GiB."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def next_relief(expert: Expert, phase: Phase, *, batch_tokens: int, usable_gib: 
         return Relief(expert, {"gradient_checkpointing": True})
     swapped = settings.blocks_to_swap or 0
     if swapped < MOST_BLOCKS:
-        blocks = max(swapped + _BLOCKS_AT_LEAST, _blocks_needed(settings, batch_tokens, usable_gib))
+        blocks = max(swapped + MORE_BLOCKS, _blocks_needed(settings, batch_tokens, usable_gib))
         return Relief(expert, {"blocks_to_swap": min(blocks, MOST_BLOCKS)})
     if phase != "loading" and not settings.gradient_checkpointing_cpu_offload:
         return Relief(expert, {"gradient_checkpointing_cpu_offload": True})

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from wan22lora.errors import Finding
 from wan22lora.spec.resolved import Dataset
 
+CLIP_KEYS = ("frames", "frame_extraction", "frame_stride", "frame_sample", "max_frames", "source_fps")
+"""What means nothing for pictures."""
+
 
 def broken_by_dataset(dataset: Dataset) -> Iterator[Finding]:
     """What one dataset's settings break."""
@@ -30,7 +33,7 @@ def broken_by_dataset(dataset: Dataset) -> Iterator[Finding]:
         text = "is missing: musubi would take a single frame of each clip"
         yield Finding(dataset.where("frames"), text, "data: {frames: 81}")
     if dataset.kind == "images":
-        for key in ("frames", "frame_extraction", "frame_stride", "frame_sample", "max_frames", "source_fps"):
+        for key in CLIP_KEYS:
             origin = dataset.origins.get(key)
             if origin is not None and origin.path[0] == "datasets":
                 yield Finding(str(origin), "is for clips; these are pictures", "remove it")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from wan22lora.errors import Finding
 from wan22lora.spec.document import Document
 from wan22lora.spec.resolved import Expert, Spec
+from wan22lora.spec.rules_of_dataset import CLIP_KEYS
 
 GLOB_CHARACTERS = "[]*?"
-CLIP_KEYS = ("frames", "frame_extraction", "frame_stride", "frame_sample", "max_frames", "source_fps")
 
 
 def broken_by_run(spec: Spec, document: Document) -> Iterator[Finding]:
