@@ -34,7 +34,7 @@ def disagreements(spec: Spec, scans: Sequence[Scan]) -> Iterator[Finding]:
                     kind="clip-rates",
                 )
     if spec.validation is not None:
-        yield from hold_out_findings(spec.validation.hold_out, scans, f"{spec.where('validation')}.hold_out")
+        yield from hold_out_findings(spec.validation.hold_out, scans, spec.where("validation", "hold_out"))
 
 
 def _without_trigger(spec: Spec, scan: Scan, trigger: str) -> Iterator[Finding]:

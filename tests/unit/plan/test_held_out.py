@@ -86,7 +86,7 @@ def test_holding_something_out_is_another_training_but_its_caption_is_no_part_of
 def test_an_unknown_name_is_an_error_with_the_one_that_was_meant(prepare: Callable[[str], Prepared]) -> None:
     (found,) = errors(prepare("{hold_out: [07.pgn]}"))
     assert found == (
-        "run.yaml:6:1 validation.hold_out: there is no picture or clip named '07.pgn' → did you mean '07.png'?"
+        "run.yaml:6:14 validation.hold_out: there is no picture or clip named '07.pgn' → did you mean '07.png'?"
     )
 
 
