@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wan22lora.cli.choices import MusubiOption
+from wan22lora.cli.screen import coloured, width
 
 if TYPE_CHECKING:
     from wan22lora.check.checked import Checked
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from wan22lora.dataset.scan import Scan
 
 _MANY = 500
-_COLOURS = {"error": "red", "warning": "yellow"}
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 def check(
@@ -76,7 +75,7 @@ def check(
     finally:
         memory.save()  # also of a check that was stopped
     remarks, forecast = checked.remarks, checked.forecast
-    typer.echo(as_json(remarks, forecast, hourly) if json else as_text(remarks, forecast, hourly, _width(), _coloured))
+    typer.echo(as_json(remarks, forecast, hourly) if json else as_text(remarks, forecast, hourly, width(), _coloured))
     if sheet is not None:
         from wan22lora.sheet.write import write_sheet
 
@@ -146,12 +145,5 @@ def _hourly(price: str | None) -> float | None:
     return float(match[1])
 
 
-def _width() -> int:
-    """The terminal's, within what reads well; 80 for files and pipes."""
-    return max(40, min(100, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else 80
-
-
 def _coloured(text: str, level: str) -> str:
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    return typer.style(text, fg=_COLOURS.get(level, "cyan"), bold=level == "error")
+    return coloured(text, _COLOURS[level], bold=level == "error")

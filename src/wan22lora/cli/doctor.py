@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +9,9 @@ from typing import Annotated
 import typer
 
 from wan22lora.cli.choices import MusubiOption
+from wan22lora.cli.screen import coloured, width
+
+_COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
 def doctor(
@@ -33,17 +34,10 @@ def doctor(
             typer.echo(text, err=True)
 
     groups = examine(gather(run_file, musubi=musubi, tell=tell))
-    typer.echo(as_json(groups) if json else as_text(groups, _width(), _coloured))
+    typer.echo(as_json(groups) if json else as_text(groups, width(), _coloured))
     if not all_well(groups):
         raise typer.Exit(MachineError.exit_code)
 
 
-def _width() -> int:
-    """The terminal's, within what reads well; 80 for files and pipes."""
-    return max(40, min(100, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else 80
-
-
 def _coloured(text: str, status: str) -> str:
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    return typer.style(text, fg={"ok": "green", "warning": "yellow"}.get(status, "red"), bold=status == "failure")
+    return coloured(text, _COLOURS[status], bold=status == "failure")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
@@ -27,8 +28,22 @@ def fitted(text: str) -> str:
     text = readable(text)
     if not sys.stderr.isatty():
         return text
-    width = max(40, shutil.get_terminal_size().columns)
-    return "\n".join(_wrapped(line, width) for line in text.splitlines())
+    columns = max(40, shutil.get_terminal_size().columns)
+    return "\n".join(_wrapped(line, columns) for line in text.splitlines())
+
+
+def width() -> int:
+    """Columns for a report: the terminal's, within what reads well; 80 for files and pipes."""
+    return max(40, min(100, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else 80
+
+
+def coloured(text: str, colour: str, *, bold: bool) -> str:
+    """Plain where nobody sees colours, or wants none (NO_COLOR)."""
+    import typer
+
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return typer.style(text, fg=colour, bold=bold)
 
 
 def _wrapped(line: str, width: int) -> str:
