@@ -45,8 +45,6 @@ class WeightsFacts:
     """The type that musubi compares with mixed precision, in run.yaml's words."""
     fp8_scaled: bool = False
     """ComfyUI's scaled fp8, which musubi cannot load in any mode."""
-    in_channels: int | None = None
-    """16 text-to-video, 36 image-to-video, 48 the 5B model."""
     has_k_img: bool = False
     """Only Wan 2.1's image-to-video models have these tensors."""
     layers: int | None = None
@@ -58,7 +56,6 @@ class WeightsFacts:
     """(2, 6) for a file called …-00002-of-00006. musubi wants the first and finds the others."""
     problem: str = ""
     """Why the file cannot be used, reading on after its name."""
-    guessed: bool = False
 
 
 def inspect_weights(path: Path) -> WeightsFacts:
@@ -73,16 +70,14 @@ def inspect_weights(path: Path) -> WeightsFacts:
     kind = _kind(tensors)
     if kind not in ("wan-dit", "wan22-5b-dit"):
         return WeightsFacts(kind, dtype=_commonest_dtype(tensors), fp8_scaled=_is_scaled(tensors), shard=name.shard)
-    channels = _in_channels(tensors)
     tasks: Mapping[int | None, Literal["t2v", "i2v"]] = {16: "t2v", 36: "i2v"}
     return WeightsFacts(
         kind,
         dtype=_DTYPES.get(tensors[_DTYPE_KEY].dtype) if _DTYPE_KEY in tensors else None,
         fp8_scaled=_is_scaled(tensors),
-        in_channels=channels,
         has_k_img=any(".k_img." in key for key in tensors),
         layers=_layers(tensors),
-        task=tasks.get(channels),
+        task=tasks.get(_in_channels(tensors)),
         expert=name.expert,
         shard=name.shard,
     )
@@ -102,7 +97,6 @@ def guess_from_name(path: Path) -> WeightsFacts:
         task="i2v" if "i2v" in words else "t2v" if "t2v" in words else None,
         expert=_expert_named(name) or _expert_named(path.parent.name.lower()),  # Wan-AI: high_noise_model/…
         shard=(int(shard[1]), int(shard[2])) if shard else None,
-        guessed=True,
     )
 
 
@@ -154,6 +148,7 @@ def _kind(tensors: Mapping[str, TensorInfo]) -> Kind:
 
 
 def _in_channels(tensors: Mapping[str, TensorInfo]) -> int | None:
+    """16 text-to-video, 36 image-to-video, 48 the 5B model."""
     patches = tensors.get("patch_embedding.weight")
     return patches.shape[1] if patches is not None and len(patches.shape) > 1 else None
 

@@ -14,7 +14,6 @@ from typing import Literal
 from wan22lora.errors import MachineError
 
 BuildName = Literal["cu124", "cu128", "cu130", "cpu"]
-BUILD_NAMES: tuple[BuildName, ...] = ("cu124", "cu128", "cu130", "cpu")
 WHEELS = "https://download.pytorch.org/whl"
 """PyTorch's own index of wheels, one folder for each build; general registries carry a single build only."""
 

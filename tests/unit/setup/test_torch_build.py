@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan22lora.errors import MachineError
-from wan22lora.setup.torch_build import BUILD_NAMES, Card, build_for, refusal
+from wan22lora.setup.torch_build import BUILDS, Card, build_for, refusal
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_what_is_chosen_is_never_refused(capability: tuple[int, int], cuda: tupl
     try:
         assert not refusal(build_for(card), card)
     except MachineError:
-        assert all(refusal(name, card) for name in BUILD_NAMES if name != "cpu")
+        assert all(refusal(name, card) for name in BUILDS if name != "cpu")
