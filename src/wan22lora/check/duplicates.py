@@ -29,12 +29,6 @@ class Look:
     """Mean red, green and blue."""
 
 
-def alike(one: Look, other: Look) -> bool:
-    if (one.bits ^ other.bits).bit_count() > APART:  # first, since it is quick and nearly always so
-        return False
-    return all(abs(a - b) <= SHADE for a, b in zip(one.colour, other.colour, strict=True))
-
-
 def groups_of_alike(
     looks: Sequence[Look | None], copies: Sequence[Hashable | None] = ()
 ) -> tuple[tuple[int, ...], ...]:
@@ -53,10 +47,8 @@ def groups_of_alike(
     def join(one: int, other: int) -> None:
         first[max(head(one), head(other))] = min(head(one), head(other))
 
-    for one, other in _candidates(looks):
-        here, there = looks[one], looks[other]
-        if here is not None and there is not None and alike(here, there):
-            join(one, other)
+    for one, other in _pairs_alike(looks):
+        join(one, other)
     earlier: dict[Hashable, int] = {}
     for index, copy in enumerate(copies):
         if copy is not None:
@@ -67,16 +59,23 @@ def groups_of_alike(
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def _candidates(looks: Sequence[Look | None]) -> Iterator[tuple[int, int]]:
-    bands: dict[tuple[int, int], list[tuple[tuple[int, tuple[int, int, int]], int]]] = defaultdict(list)
+def _pairs_alike(looks: Sequence[Look | None]) -> Iterator[tuple[int, int]]:
+    """Some of them more than once; of many that look like one another not every pair."""
+    bands: dict[tuple[int, int], list[tuple[int, tuple[int, int, int], int]]] = defaultdict(list)
     edges = [BITS * band // _BANDS for band in range(_BANDS + 1)]
+    masks = [(band, edges[band], (1 << edges[band + 1] - edges[band]) - 1) for band in range(_BANDS)]
     for index, look in enumerate(looks):
         if look is not None:
-            for band in range(_BANDS):
-                part = look.bits >> edges[band] & (1 << edges[band + 1] - edges[band]) - 1
-                bands[band, part].append(((look.bits, look.colour), index))
+            for band, edge, mask in masks:
+                bands[band, look.bits >> edge & mask].append((look.bits, look.colour, index))
     for members in bands.values():
         members.sort()
-        for at, (_, one) in enumerate(members):
-            for _, other in members[at + 1 : at + 1 + _NEIGHBOURS]:
-                yield one, other
+        for at, (bits, colour, one) in enumerate(members):
+            for other_bits, other_colour, other in members[at + 1 : at + 1 + _NEIGHBOURS]:
+                # Bits first, since they are quick and nearly always tell two pictures apart.
+                if (bits ^ other_bits).bit_count() <= APART and _same_shade(colour, other_colour):
+                    yield one, other
+
+
+def _same_shade(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+    return all(abs(a - b) <= SHADE for a, b in zip(one, other, strict=True))

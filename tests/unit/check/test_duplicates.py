@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan22lora.check.duplicates import APART, Look, alike, groups_of_alike
+from wan22lora.check.duplicates import APART, Look, groups_of_alike
 from wan22lora.dataset.source import Source
 
 from .conftest import Said, drawn
@@ -57,7 +57,7 @@ def test_every_pair_within_the_distance_is_found(bits: int, flipped: set[int]) -
 
 
 def test_flat_pictures_of_different_colours_are_not_alike() -> None:
-    assert not alike(Look(0, (0, 0, 0)), Look(0, (0, 0, 40)))
+    assert groups_of_alike([Look(0, (0, 0, 0)), Look(0, (0, 0, 40))]) == ()
 
 
 def test_the_time_grows_with_the_number_of_pictures_and_not_with_its_square() -> None:
