@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 from wan22lora.cli.app import run
 
+_ALLOCATIONS = 50_000
+"""Between two searches for garbage. By Python's own 700 a fifth of a plan of 10,000 pictures went into searches that
+found nothing, since nearly all that is made of pictures is kept."""
+
 
 def main() -> None:
     _open_streams()
+    gc.set_threshold(_ALLOCATIONS)
     code = run(sys.argv[1:])
     _flush_streams()
     sys.exit(code)

@@ -45,7 +45,7 @@ def trigger_remarks(where: str, trigger: str | None) -> Iterator[Remark]:
 
 def tokens_about(caption: str) -> int:
     """An estimate: T5's own tokenizer is not asked. A token for four letters, or for one and a half of CJK."""
-    dense = sum(ord(character) >= _DENSE_FROM for character in caption)
+    dense = 0 if caption.isascii() else sum(ord(character) >= _DENSE_FROM for character in caption)
     return math.ceil((len(caption) - dense) / _LETTERS_PER_TOKEN + dense / _DENSE_PER_TOKEN)
 
 

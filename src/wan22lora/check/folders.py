@@ -33,18 +33,25 @@ def list_folder(source: Source) -> Listing:
     if source.directory is None:
         return Listing()
     try:
-        names = sorted(os.listdir(source.directory))  # noqa: PTH208
+        with os.scandir(source.directory) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError:
         return Listing()
     inside = []
-    for name in names:
-        folder = source.directory / name
-        if name.startswith(".") or name in LEFTOVERS or not os.path.isdir(folder):  # noqa: PTH112 - is_dir raises where it is closed
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in LEFTOVERS or not _is_folder(entry):
             continue
-        count = len(media_among(_names(folder), source.kind))
+        count = len(media_among(_names(Path(entry.path)), source.kind))
         if count:
-            inside.append((name, count))
-    return Listing(tuple(names), tuple(inside))
+            inside.append((entry.name, count))
+    return Listing(tuple(entry.name for entry in entries), tuple(inside))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link into a folder that is closed
+        return False
 
 
 def _names(folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ Source: dataset/datasources.py:59-273 (pictures) and 472-580 (clips), dataset/me
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from wan22lora.dataset.entries import Entry, check_caption, is_text
@@ -37,24 +38,26 @@ def entries_in_folder(source: Source, folder: Path) -> tuple[list[Entry], list[F
             what = "with a name that is not UTF-8, which no cache file can bear"
             problems.add("name-not-text", what, name, folder / name, fix="Rename them.")
             continue
-        caption = _caption(source, folder / name, captioned, problems)
-        entries.append(Entry(folder / name, stem_of(name), caption, name))
+        path = folder / name
+        entries.append(Entry(path, stem_of(name), _caption(source, path, captioned, problems), name))
     return entries, [*findings, *problems.findings()]
 
 
 def _caption(source: Source, path: Path, captioned: set[str], problems: Problems) -> str | None:
-    file = Path(os.path.splitext(path)[0] + source.caption_extension)  # noqa: PTH122 - with_suffix needs a dot
+    file = os.path.splitext(path)[0] + source.caption_extension  # noqa: PTH122 - with_suffix needs a dot
     # v0.3.4 passes only pictures whose stem some caption file has, so never with an extension like `.en.txt`.
     filtered = source.kind == "images" and stem_of(path.name) not in captioned
-    if filtered or not os.path.isfile(file):  # noqa: PTH113 - is_file raises where a folder is closed
+    size = None if filtered else _size_of_file(file)
+    if size is None:
         _complain_of_missing(source, path, problems)
         return None
+    if size > LARGEST_CAPTION:
+        what = f"with a caption file of over {LARGEST_CAPTION >> 20} MiB, which is no caption"
+        problems.add("caption-unreadable", what, path.name, path, fix="Replace the files by captions.")
+        return None
     try:
-        if file.stat().st_size > LARGEST_CAPTION:
-            what = f"with a caption file of over {LARGEST_CAPTION >> 20} MiB, which is no caption"
-            problems.add("caption-unreadable", what, path.name, path, fix="Replace the files by captions.")
-            return None
-        caption = file.read_text(encoding="utf-8").strip()
+        with open(file, encoding="utf-8") as text:  # noqa: PTH123
+            caption = text.read().strip()
     except UnicodeDecodeError:
         what = "with a caption that is not UTF-8: musubi-tuner stops while caching"
         problems.add("caption-not-utf8", what, path.name, path, fix="Save the captions as UTF-8.")
@@ -65,6 +68,15 @@ def _caption(source: Source, path: Path, captioned: set[str], problems: Problems
         return None
     check_caption(caption, path.name, path, problems)
     return caption
+
+
+def _size_of_file(path: str) -> int | None:
+    """In bytes; None for what is no file, or is not there, or lies in a folder that is closed."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _complain_of_missing(source: Source, path: Path, problems: Problems) -> None:

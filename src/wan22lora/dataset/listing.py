@@ -46,7 +46,7 @@ def media_among(names: list[str], kind: Kind) -> list[str]:
 def overlooked_among(names: list[str], kind: Kind) -> list[str]:
     """The names that a person would take for pictures or clips and musubi-tuner does not."""
     seen = set(media_among(names, kind))
-    return [name for name in names if name not in seen and Path(name).suffix.lower() in _ALIKE[kind]]
+    return [name for name in names if name not in seen and os.path.splitext(name)[1].lower() in _ALIKE[kind]]  # noqa: PTH122
 
 
 def looks_like_media(name: str) -> Kind | None:

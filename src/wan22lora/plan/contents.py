@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from wan22lora.dataset.memory import Memory
 _MIB = 1 << 20
 Stamp = tuple[int, int, int, str]
 _MOST_THREADS = 8
+_WHAT = "digest"
 
 
 class Contents:
@@ -27,8 +29,9 @@ class Contents:
 
     def read(self, paths: Iterable[Path]) -> None:
         """Reads the files among them that are not known, several at once."""
+        new = [path for path in paths if str(path) not in self._known and self._memory.recall(path, _WHAT) is None]
         with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
-            for _ in threads.map(self.digest, [path for path in paths if str(path) not in self._known]):
+            for _ in threads.map(self.digest, new):
                 pass
 
     def digest(self, path: Path) -> str:
@@ -36,20 +39,20 @@ class Contents:
 
         A file that cannot be read gives a digest that never repeats what a readable one gave.
         """
-        if path.is_dir():
-            children = self._folders[path] = _files_in(path)
-            parts = (f"{child.name} {self.digest(child)}" for child in children)
-            return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         try:
-            stat = path.stat()
+            found = path.stat()
+            if stat.S_ISDIR(found.st_mode):
+                children = self._folders[path] = _files_in(path)
+                parts = (f"{child.name} {self.digest(child)}" for child in children)
+                return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
             known = self._known.get(str(path)) or self.seen.get(str(path))
-            if known is not None and tuple(known[:3]) == (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns):
+            if known is not None and tuple(known[:3]) == (found.st_size, found.st_mtime_ns, found.st_ctime_ns):
                 digest = known[3]
             else:
-                digest = self._memory.remembered(path, "digest", lambda: sha256_of(path), str, str)
+                digest = self._memory.remembered(path, _WHAT, lambda: sha256_of(path), str, str)
         except OSError as error:
             return f"unreadable: {error.strerror}"
-        self.seen[str(path)] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, digest)
+        self.seen[str(path)] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, digest)
         return digest
 
     def changed(self, path: Path) -> bool:
@@ -58,10 +61,10 @@ class Contents:
         try:
             if path in self._folders:
                 return _files_in(path) != self._folders[path] or any(map(self.changed, self._folders[path]))
-            stat = path.stat()
+            found = path.stat()
         except OSError:
             return True
-        return seen is not None and seen[:3] != (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        return seen is not None and seen[:3] != (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _files_in(folder: Path) -> list[Path]:

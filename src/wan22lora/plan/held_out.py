@@ -36,7 +36,9 @@ class HeldOut:
         return tuple(item for scan in scans for item in scan.items if self.holds(scan.source, item))
 
     def left_of(self, scans: Iterable[Scan]) -> tuple[Scan, ...]:
-        """The datasets as the training sees them."""
+        """The datasets as the training sees them; the very same where nothing is held out, with what they counted."""
+        if not self:
+            return tuple(scans)
         return tuple(
             replace(scan, items=tuple(item for item in scan.items if not self.holds(scan.source, item)))
             for scan in scans

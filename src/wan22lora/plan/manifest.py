@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,7 @@ def record_name(path: Path) -> str:
     """What tells a cache file from every other of the run: `0/a_wan_te.safetensors`, or with its class's folder
     `0/class-1a2b3c4d/a_wan_te.safetensors`.
     """
-    parts = path.parts
+    parts = str(path).rsplit(os.sep, 3)  # Path.parts is slow
     return "/".join(parts[-3 if parts[-2].startswith(FOLDER_PREFIX) else -2 :])
 
 
