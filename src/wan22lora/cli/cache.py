@@ -76,7 +76,8 @@ def cache(
 
 
 def _files(run_file: Path, musubi: Path | None, *, rehearse: bool) -> tuple[Path, Sequence[CacheFile]]:
-    from wan22lora.machine.settings import read_machine
+    from wan22lora.dataset.memory import kept_in
+    from wan22lora.machine.settings import memory_folder, read_machine
     from wan22lora.plan.build import prepare
     from wan22lora.plan.inventory import inventory
     from wan22lora.plan.sources import cache_folder_of
@@ -90,7 +91,7 @@ def _files(run_file: Path, musubi: Path | None, *, rehearse: bool) -> tuple[Path
         rehearsal=rehearse,
     )
     history = read_history(spec.folder, machine, rehearsal=rehearse)
-    prepared = prepare(spec, machine, history, rehearsal=rehearse)
+    prepared = prepare(spec, machine, history, rehearsal=rehearse, memory=kept_in(memory_folder()))
     return cache_folder_of(spec.folder), inventory(prepared, history.manifest)
 
 

@@ -24,16 +24,18 @@ def doctor(
     Each check is ok, a warning or a failure with what to type about it. Nothing is changed. The exit code is 4 when
     something must be put right.
     """
+    from wan22lora.dataset.memory import kept_in
     from wan22lora.doctor.examine import examine
     from wan22lora.doctor.facts import gather
     from wan22lora.doctor.report import all_well, as_json, as_text
     from wan22lora.errors import MachineError
+    from wan22lora.machine.settings import memory_folder
 
     def tell(text: str) -> None:
         if sys.stderr.isatty():
             typer.echo(text, err=True)
 
-    groups = examine(gather(run_file, musubi=musubi, tell=tell))
+    groups = examine(gather(run_file, musubi=musubi, tell=tell, memory=kept_in(memory_folder())))
     typer.echo(as_json(groups) if json else as_text(groups, width(), _coloured))
     if not all_well(groups):
         raise typer.Exit(MachineError.exit_code)

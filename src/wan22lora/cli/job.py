@@ -28,11 +28,12 @@ def carry_out_or_show(
     from wan22lora.cli.choices import refuse_idle
     from wan22lora.cli.screen import fitted, say
     from wan22lora.cli.summary import summary
+    from wan22lora.dataset.memory import kept_in
     from wan22lora.errors import DatasetError
     from wan22lora.machine.gpus import usable_gpus
     from wan22lora.machine.nvidia import least_free_gib, read_nvidia
     from wan22lora.machine.ram import read_ram
-    from wan22lora.machine.settings import cpu_cores, read_machine
+    from wan22lora.machine.settings import cpu_cores, memory_folder, read_machine
     from wan22lora.plan.at_once import at_once
     from wan22lora.plan.build import Prepared, prepare
     from wan22lora.plan.continuation import EXTEND, raise_refusals
@@ -60,17 +61,23 @@ def carry_out_or_show(
     ram = None if rehearse else read_ram()
     wanted = steps(tuple(expert.step for expert in spec.experts))
     refuse_idle(force, wanted)
+    memory = kept_in(memory_folder())
 
     def prepare_without(spec: Spec, done: frozenset[str]) -> Prepared:
-        prepared = prepare(
-            spec,
-            machine,
-            read_history(spec.folder, machine, rehearsal=rehearse),
-            rehearsal=rehearse,
-            force=force - done,
-            restart=wanted - done if restart else frozenset(),
-            extend=extend,
-        )
+        try:
+            prepared = prepare(
+                spec,
+                machine,
+                read_history(spec.folder, machine, rehearsal=rehearse),
+                rehearsal=rehearse,
+                force=force - done,
+                restart=wanted - done if restart else frozenset(),
+                extend=extend,
+                memory=memory,
+            )
+        finally:
+            if not dry_run:
+                memory.save()
         chosen = replace(prepared, plan=prepared.plan.only(wanted))
         return at_once(
             chosen, machine.gpus, cores=cpu_cores(), ram_available=ram.available if ram is not None else None

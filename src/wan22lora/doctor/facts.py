@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from wan22lora.dataset.memory import Memory
 from wan22lora.doctor.check import Check, warning
 from wan22lora.doctor.checkout import Checkout, git_version, read_checkout
 from wan22lora.doctor.environment import Environment, ask_environment
@@ -78,8 +79,12 @@ def gather(
     musubi: Path | None = None,
     root: Path = Path("/"),
     tell: Callable[[str], None] = lambda _: None,
+    memory: Memory | None = None,
 ) -> Facts:
-    """The facts of this machine; `tell` hears what takes long. Raises nothing but KeyboardInterrupt."""
+    """The facts of this machine; `tell` hears what takes long, and what `memory` knows of pictures is not read again.
+
+    Raises nothing but KeyboardInterrupt.
+    """
     asking = _Asking()
     nothing: tuple[Machine, tuple[Finding, ...]] = (_bare_machine(musubi), ())
     machine, settings_problems = asking.of("settings", lambda: _machine(musubi), nothing)
@@ -87,7 +92,7 @@ def gather(
     run = None
     if run_file is not None:
         free = free_gib(nvidia.gpu(machine.gpu))
-        run = asking.of("run", lambda: read_run(run_file, machine, lambda: free), Run(run_file))
+        run = asking.of("run", lambda: read_run(run_file, machine, lambda: free, memory), Run(run_file))
     spec = run.spec if run is not None else None
     none: dict[str, str] = {}
     wanted = asking.of("packages", lambda: modules_for(spec) if spec else none, none)

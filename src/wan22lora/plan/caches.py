@@ -161,8 +161,9 @@ def files_in(folders: Iterable[Path], kind: CacheKind) -> Iterator[Path]:
 
 def _stale(path: Path, key: Key, manifest: Manifest, on_disk: set[Path]) -> Stale | None:
     """Why the file must be made; None when it is current."""
-    recorded = manifest.files.get(record_name(path))
-    if recorded is not None:
+    name = record_name(path)
+    recorded = manifest.files.get(name)
+    if recorded is not None and recorded != key:
         changes = {
             part: (recorded.get(part), key.get(part))
             for part in {**recorded, **key}
@@ -175,11 +176,13 @@ def _stale(path: Path, key: Key, manifest: Manifest, on_disk: set[Path]) -> Stal
         return Stale(NEW)
     if recorded is None:
         return Stale(LEFT)
+    seal = manifest.seals.get(name)
     try:
-        header = read_header(path)
-        if "caption" in key and is_of_another_caption(header, key["caption"]):
-            return Stale("made from another caption")
-        seal = manifest.seals.get(record_name(path))
+        # Only whole files are sealed, so of sealed latents the header says nothing more; a caption's says whose it is.
+        if seal is None or "caption" in key:
+            header = read_header(path)
+            if "caption" in key and is_of_another_caption(header, key["caption"]):
+                return Stale("made from another caption")
         if seal is not None and not is_as_sealed(path, seal):
             return Stale("written over since it was encoded")
     except (NotSafetensors, OSError):

@@ -1,4 +1,4 @@
-"""What a plan costs: every file is opened once, whatever the number of pictures, and an unchanged one not hashed."""
+"""What a plan costs: no file is opened twice, whatever the number of pictures, and an unchanged one not hashed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from wan22lora.dataset import memory
 from wan22lora.machine.settings import Machine
 from wan22lora.musubi.safetensors import write
 from wan22lora.plan.build import Prepared, prepare
@@ -64,14 +65,35 @@ def cost(tmp_path: Path, machine: Machine) -> Callable[[int], tuple[Counter[str]
     return planned
 
 
-def test_an_unchanged_plan_opens_each_file_once(
+def test_an_unchanged_plan_opens_each_picture_and_caption_once_and_no_sealed_latents(
     cost: Callable[[int], tuple[Counter[str], Counter[str], Prepared]],
 ) -> None:
     _, opens, prepared = cost(12)
     assert all(step.fresh for step in prepared.plan.steps[:2])
     assert set(opens.values()) == {1}
     assert sum(path.endswith(".png") for path in opens) == 12
-    assert sum(path.endswith(".safetensors") for path in opens) == 24
+    assert sum(path.endswith("_te.safetensors") for path in opens) == 12
+    assert sum(path.endswith(".safetensors") for path in opens) == 12
+
+
+def test_a_plan_opens_no_picture_that_another_command_has_seen(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "SETTLED", -60.0)  # the picture has only just been written
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a", encoding="utf-8")
+    (tmp_path / "run.yaml").write_text("name: a\npreset: article-wan22\nimages: .\n", encoding="utf-8")
+    spec = load_spec(tmp_path / "run.yaml")
+
+    def pictures_opened() -> int:
+        seen = memory.Memory(tmp_path / "seen")
+        with opened(tmp_path) as files:
+            prepare(spec, machine, read_history(spec.folder), memory=seen)
+        seen.save()
+        return files[str(tmp_path / "a.png")]
+
+    assert pictures_opened() == 2  # its header, then all of it for its digest
+    assert pictures_opened() == 0
 
 
 def test_files_opened_grow_with_the_pictures_and_no_faster(
