@@ -22,10 +22,9 @@ from wan22lora.doctor.tokenizer import Tokenizer, find_tokenizer, hugging_face_f
 from wan22lora.errors import Failure, Finding
 from wan22lora.machine.nvidia import Nvidia, free_gib, read_nvidia
 from wan22lora.machine.ram import Ram, in_container, read_ram
-from wan22lora.machine.settings import Machine, data_folder, python_of, read_machine, settings_path
+from wan22lora.machine.settings import ENVIRONMENT_MARKER, Machine, data_folder, python_of, read_machine, settings_path
 from wan22lora.machine.space import Space, size_of, space_at
 from wan22lora.musubi.pins import DEFAULT, Pin
-from wan22lora.setup.survey import MARKER
 
 T = TypeVar("T")
 ACCELERATE_CONFIGS = ("default_config.yaml", "default_config.yml", "default_config.json")
@@ -117,7 +116,7 @@ def gather(
         accelerate_config=asking.of("accelerate", _accelerate_config, None),
         checkout=checkout,
         environment=asking.of("packages", lambda: ask_environment(machine, tuple(wanted)), Environment()),
-        made_by_setup=(machine.python.parent.parent / MARKER).is_file(),
+        made_by_setup=(machine.python.parent.parent / ENVIRONMENT_MARKER).is_file(),
         wanted=wanted,
         tokenizer=asking.of("tokenizer", lambda: find_tokenizer(machine.models, os.environ), None),
         stored=asking.of("weights", lambda: stored_files(machine.models, run), ()),

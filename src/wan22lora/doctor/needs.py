@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from wan22lora.dataset.loads import BucketLoad
 from wan22lora.dataset.predict import batches_per_epoch, epochs_of, total_steps
 from wan22lora.doctor.run_facts import Run
+from wan22lora.musubi.environment import trackers_of
 from wan22lora.musubi.names import Saving, saved
 from wan22lora.plan.choice import expected_gib
 from wan22lora.plan.class_captions import class_of
@@ -105,7 +106,6 @@ def modules_for(spec: Spec) -> dict[str, str]:
     """Modules that a run imports beside the usual ones → the setting that asks for each."""
     wanted: dict[str, str] = {}
     attention = {"xformers": "xformers.ops", "flash": "flash_attn", "flash3": "flash_attn_interface"}
-    trackers = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "all": ("tensorboard", "wandb")}
     for expert in spec.experts:
         settings = expert.settings
         if settings.attention in attention:
@@ -115,9 +115,9 @@ def modules_for(spec: Spec) -> dict[str, str]:
             wanted.setdefault("bitsandbytes", f"optimizer: {optimizer}")
         elif "." in optimizer:
             wanted.setdefault(optimizer.rpartition(".")[0], f"optimizer: {optimizer}")
-        chosen = expert.options.get("log_with") or ("tensorboard" if expert.options.get("logging_dir") else "")
-        for module in trackers.get(str(chosen), ()):
-            wanted.setdefault(module, f"{'log_with' if expert.options.get('log_with') else 'logging_dir'}")
+        trackers, option = trackers_of(expert.options)
+        for module in trackers:
+            wanted.setdefault(module, option)
     return wanted
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from wan22lora.doctor.check import Check, failure, listed, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.repair import install, install_torch, module, other_python
+from wan22lora.musubi.environment import OLDEST_PYTHON, TOO_NEW_PYTHON
 from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN
 
-OLDEST, TOO_NEW = (3, 10), (3, 13)
-"""requires-python of musubi-tuner at both pins."""
 _PROGRAMS = tuple(f"musubi_tuner.{program}" for program in (CACHE_LATENTS, CACHE_TEXT, TRAIN))
 
 
@@ -24,7 +23,7 @@ def python(facts: Facts) -> Iterator[Check]:
         yield failure("musubi-python", f"{path} cannot be used: {found.detail}.", other_python(facts))
     elif found.version is not None:
         version = ".".join(map(str, found.version))
-        if OLDEST <= found.version[:2] < TOO_NEW:
+        if OLDEST_PYTHON <= found.version[:2] < TOO_NEW_PYTHON:
             yield ok("musubi-python", f"Python {version} in {path}")
         else:
             text = f"{path} is Python {version}; musubi-tuner needs 3.10, 3.11 or 3.12."

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from wan22lora.doctor.facts import Facts
 from wan22lora.errors import MachineError, command
 from wan22lora.machine.settings import PYTHON_VARIABLE
-from wan22lora.setup.packages import OPTIMIZERS
-from wan22lora.setup.survey import card_of
-from wan22lora.setup.torch_build import BUILDS, build_for
+from wan22lora.machine.torch_build import BUILDS, build_for, card_of
+from wan22lora.musubi.environment import OPTIMIZER_PACKAGES
 
 _ATTENTION = frozenset({"xformers.ops", "flash_attn", "flash_attn_interface"})
 _SDPA = "train: {attention: sdpa} in run.yaml"
@@ -44,7 +43,7 @@ def module(facts: Facts, name: str) -> str:
     """A module that a run asks for."""
     if name in _ATTENTION:  # these must match torch to the digit, and pip would rather exchange torch
         return setup(facts) if facts.made_by_setup and name != "flash_attn_interface" else _SDPA
-    package = {**OPTIMIZERS, **_PACKAGES}.get(name.partition(".")[0])
+    package = {**OPTIMIZER_PACKAGES, **_PACKAGES}.get(name.partition(".")[0])
     if package is None:
         return f"install it into the environment of {facts.machine.python}"
     return setup(facts) if facts.made_by_setup else _pip(facts, (package,))

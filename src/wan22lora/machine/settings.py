@@ -19,6 +19,8 @@ SETTINGS_VARIABLE = "WAN22LORA_MACHINE"
 MUSUBI_VARIABLE = "WAN22LORA_MUSUBI"
 PYTHON_VARIABLE = "WAN22LORA_MUSUBI_PYTHON"
 TOKENIZER_FOLDER = "models--Wan-AI--Wan2.1-T2V-14B"
+ENVIRONMENT_MARKER = ".wan22lora.json"
+"""Inside a Python environment that setup makes: what it is to hold, and whether it is finished."""
 MOST_CPU_THREADS = 16
 """More was not measured."""
 KEYS = ("musubi", "musubi_python", "models")

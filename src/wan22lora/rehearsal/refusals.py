@@ -12,6 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from wan22lora.musubi.environment import TORCH_OPTIMIZERS
 from wan22lora.musubi.safetensors import read_header
 from wan22lora.musubi.weights import guess_from_name, inspect_weights
 from wan22lora.rehearsal.session import Session
@@ -27,10 +28,6 @@ _DTYPES = {
 }
 _ATTENTION = ("sdpa", "flash_attn", "sage_attn", "xformers", "flash3")
 _LORA_MODULES = ("networks.lora_wan", "networks.loha", "networks.lokr", "networks.lora", "lycoris.kohya")
-_TORCH_OPTIMIZERS = (
-    *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "NAdam", "RAdam", "RMSprop"),
-    *("Rprop", "SGD", "SparseAdam"),
-)
 _SCHEDULERS = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
     *("reduce_lr_on_plateau", "cosine_with_min_lr", "warmup_stable_decay", "piecewise_constant", "rex", "adafactor"),
@@ -116,7 +113,7 @@ def check_optimizer(args: Namespace, session: Session) -> str:
     else:
         label, name = args.optimizer_type, args.optimizer_type
         if "." not in name:
-            if name not in _TORCH_OPTIMIZERS:
+            if name not in TORCH_OPTIMIZERS:
                 raise AttributeError(f"module 'torch.optim' has no attribute {name!r}")
             name = f"torch.optim.{name.lower()}.{name}"
     session.console.info("trainer", f"use {label} | {arguments}")

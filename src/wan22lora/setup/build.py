@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from wan22lora.errors import Finding, MachineError
 from wan22lora.machine.settings import Machine
+from wan22lora.machine.torch_build import ARTICLE, BUILDS, TorchBuild, build_for, refusal
+from wan22lora.musubi.environment import PYTHON_RANGE
 from wan22lora.setup.checkout import checkout_notes, checkout_refusal, checkout_step
 from wan22lora.setup.environment import Wanted, environment_step, makes_environment
-from wan22lora.setup.interpreter import RANGE
 from wan22lora.setup.model import Plan, Prove, Record, Step
 from wan22lora.setup.packages import Extras, extras_for, modules_of
 from wan22lora.setup.recorded import Recorded
 from wan22lora.setup.room import facts_of_room, needs_of, refusals_of_room
 from wan22lora.setup.survey import Environment, Survey
-from wan22lora.setup.torch_build import ARTICLE, BUILDS, TorchBuild, build_for, refusal
 from wan22lora.setup.wishes import Wishes
 
 _SUPPOSED = BUILDS["cu128"]
@@ -124,7 +124,7 @@ def _tools_lacking(found: Survey, *, makes: bool) -> Iterator[Finding]:
         return
     if base is None:
         fix = "install one of them, or uv, which brings its own: pip install uv"
-        yield Finding("Python", f"musubi-tuner needs Python {RANGE}, and there is none on PATH", fix)
+        yield Finding("Python", f"musubi-tuner needs Python {PYTHON_RANGE}, and there is none on PATH", fix)
     elif not base.can_venv:
         major, minor = base.version
         fix = f"apt-get install python{major}.{minor}-venv, or pip install uv"

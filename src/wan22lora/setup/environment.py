@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wan22lora.machine.torch_build import TorchBuild
+from wan22lora.musubi.environment import PYTHON_RANGE
 from wan22lora.musubi.pins import Pin
-from wan22lora.setup.interpreter import RANGE, Interpreter
+from wan22lora.setup.interpreter import Interpreter
 from wan22lora.setup.model import Action, Move, Remove, Run, Step, Write
 from wan22lora.setup.packages import Extras
 from wan22lora.setup.survey import Environment
-from wan22lora.setup.torch_build import TorchBuild
 
 MUSUBI_GIGABYTES = 0.5
 """About what musubi-tuner's own requirements download (opencv, bitsandbytes, transformers, …)."""
@@ -94,7 +95,7 @@ class _Tool:
     def made(self, base: Interpreter | None) -> Run:
         """Into the folder as it is: it holds the marker already."""
         if self._uv:
-            python = str(base.path) if base else RANGE
+            python = str(base.path) if base else PYTHON_RANGE
             return Run((self._uv, "venv", "--allow-existing", "--python", python, self._folder))
         return Run((str(base.path) if base else "python3", "-m", "venv", self._folder))
 

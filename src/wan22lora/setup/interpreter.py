@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wan22lora.errors import MachineError
+from wan22lora.musubi.environment import OLDEST_PYTHON, TOO_NEW_PYTHON
 from wan22lora.run.ask import ask
 
-OLDEST, TOO_NEW = (3, 10), (3, 13)
-"""musubi-tuner's own bounds at both pins (pyproject.toml, requires-python)."""
-RANGE = ">=3.10,<3.13"
 _NAMES = ("python3.12", "python3.11", "python3.10", "python3", "python")
 _QUESTION = (
     "import importlib.util as u, json, sys; "
@@ -71,4 +69,4 @@ def _asked(python: Path) -> Interpreter | None:
     except (MachineError, ValueError):  # a shim without a Python behind it, a broken link, a program that is no Python
         return None
     version = (int(major), int(minor))
-    return Interpreter(python, version, bool(can_venv)) if OLDEST <= version < TOO_NEW else None
+    return Interpreter(python, version, bool(can_venv)) if OLDEST_PYTHON <= version < TOO_NEW_PYTHON else None

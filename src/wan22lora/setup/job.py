@@ -11,14 +11,14 @@ from pathlib import Path
 from wan22lora.errors import Interrupted, SpecError
 from wan22lora.machine.nvidia import gpu_free_gib, read_nvidia
 from wan22lora.machine.settings import data_folder, read_machine
+from wan22lora.machine.torch_build import BuildName, card_of
 from wan22lora.musubi.pins import Pin
 from wan22lora.setup.build import plan_setup
 from wan22lora.setup.carry_out import carry_out
 from wan22lora.setup.model import Plan
 from wan22lora.setup.recorded import recorded
 from wan22lora.setup.show import plan_in_short
-from wan22lora.setup.survey import card_of, survey
-from wan22lora.setup.torch_build import BuildName
+from wan22lora.setup.survey import survey
 from wan22lora.setup.weights import weights_step
 from wan22lora.setup.wishes import Wishes, wishes_of
 from wan22lora.setup.workshop import Workshop

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from wan22lora.doctor.needs import modules_for
 from wan22lora.errors import Finding
+from wan22lora.machine.torch_build import TorchBuild
+from wan22lora.musubi.environment import OPTIMIZER_PACKAGES, trackers_of
 from wan22lora.musubi.pins import ARTICLE, Pin
-from wan22lora.setup.torch_build import TorchBuild
 from wan22lora.spec.resolved import Spec
 
-OPTIMIZERS: Mapping[str, str] = {
-    "adv_optm": "adv-optm",
-    "came_pytorch": "came-pytorch",
-    "dadaptation": "dadaptation",
-    "lion_pytorch": "lion-pytorch",
-    "prodigyopt": "prodigyopt",
-    "pytorch_optimizer": "pytorch-optimizer",
-    "schedulefree": "schedulefree",
-}
-"""The module that `optimizer: module.Class` begins with → the package that holds it. A package is never guessed from
-a module's name: whoever registered that name could be anybody."""
 _THERE_ANYWAY = frozenset({"torch", "transformers", "bitsandbytes", "accelerate"})
-_TRACKERS = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "all": ("tensorboard", "wandb")}
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,7 @@ def extras_for(spec: Spec | None, pin: Pin, build: TorchBuild, *, article: bool)
             text = f"setup does not know which package holds {unknown}"
             fix = "install it into musubi's environment by hand"
             findings.append(Finding(expert.where("optimizer"), text, fix, "warning"))
-        extras = extras.joined(Extras(plain=tuple(_trackers(expert.options))))
+        extras = extras.joined(Extras(plain=trackers_of(expert.options)[0]))
     return extras, tuple(dict.fromkeys(findings))
 
 
@@ -91,24 +79,12 @@ def _optimizer_package(optimizer: str) -> tuple[tuple[str, ...], str]:
     module, dot, _ = optimizer.partition(".")
     if not dot or module in _THERE_ANYWAY:
         return (), ""
-    return ((OPTIMIZERS[module],), "") if module in OPTIMIZERS else ((), module)
-
-
-def _trackers(options: Mapping[str, object]) -> Iterator[str]:
-    """accelerate leaves a missing tracker out without a word (tracking.py), and the run then has no curves.
-
-    `logging_dir` alone means TensorBoard (musubi training/accelerator_setup.py).
-    """
-    chosen = options.get("log_with")
-    if chosen is not None:
-        yield from _TRACKERS.get(str(chosen), ())
-    elif options.get("logging_dir") is not None:
-        yield "tensorboard"
+    return ((OPTIMIZER_PACKAGES[module],), "") if module in OPTIMIZER_PACKAGES else ((), module)
 
 
 def modules_of(extras: Extras, spec: Spec | None) -> tuple[str, ...]:
     """What Python must be able to import once the extras are there."""
-    by_package = {package: module for module, package in OPTIMIZERS.items()}
+    by_package = {package: module for module, package in OPTIMIZER_PACKAGES.items()}
     by_package |= {"xformers": "xformers.ops", "flash-attn": "flash_attn", "protobuf": "google.protobuf"}
     names = [each.partition("==")[0] for each in extras.all]
     modules = [by_package.get(name, name) for name in names]

@@ -11,14 +11,12 @@ from typing import Any, Literal
 
 from wan22lora.errors import MachineError
 from wan22lora.files import read_json
-from wan22lora.machine.nvidia import Nvidia
+from wan22lora.machine.settings import ENVIRONMENT_MARKER
+from wan22lora.machine.torch_build import Card
 from wan22lora.run.ask import Answer, ask
 from wan22lora.setup.elsewhere import undisturbed
 from wan22lora.setup.interpreter import Interpreter, find_interpreter, python_works
-from wan22lora.setup.torch_build import Card
 
-MARKER = ".wan22lora.json"
-"""Inside an environment that setup makes: what it is to hold, and whether it is finished."""
 MOVING = "wan22lora-moving.json"
 """Inside `.git` while setup takes a clean checkout to another commit."""
 _GIT_SECONDS = 60.0
@@ -64,7 +62,7 @@ class Environment:
 
     @property
     def marker_path(self) -> Path:
-        return self.folder / MARKER
+        return self.folder / ENVIRONMENT_MARKER
 
 
 @dataclass(frozen=True)
@@ -128,21 +126,13 @@ def look_at_environment(checkout: Path, python: Path) -> Environment:
     folder = python.parent.parent
     if folder != ours:
         return Environment(folder, python, "own", {})
-    marker = read_json(ours / MARKER)
+    marker = read_json(ours / ENVIRONMENT_MARKER)
     if not marker:
         state: Literal["absent", "own"] = "own" if (ours / "pyvenv.cfg").exists() else "absent"
         return Environment(ours, python, state, {})
     if marker.get("state") != "done":
         return Environment(ours, python, "half-done", marker)
     return Environment(ours, python, "done" if python_works(python) else "broken", marker)
-
-
-def card_of(nvidia: Nvidia, device: str) -> Card | None:
-    """The GPU that CUDA_VISIBLE_DEVICES names, as far as the choice of torch depends on it."""
-    gpu = nvidia.gpu(device)
-    if gpu is None or gpu.capability is None or nvidia.cuda is None:
-        return None
-    return Card(gpu.name, gpu.capability, nvidia.cuda)
 
 
 def _version_of_git() -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wan22lora.errors import SpecError
+from wan22lora.machine.torch_build import BuildName
 from wan22lora.musubi.pins import ARTICLE, DEFAULT, Pin
 from wan22lora.setup.checkout import REPOSITORY
-from wan22lora.setup.torch_build import BuildName
 from wan22lora.spec.resolved import Spec
 from wan22lora.spec.tasks import TaskName
 

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterator
 
 from wan22lora.errors import Finding
+from wan22lora.musubi.environment import TORCH_OPTIMIZERS
 from wan22lora.musubi.pins import Pin
 from wan22lora.spec.resolved import Expert
 
@@ -21,10 +22,6 @@ SCHEDULERS = (
 """What get_lr_scheduler carries to an end (TB:279-429); transformers knows two more, whose arguments musubi lacks."""
 OWN_OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
 """musubi's own, in any case of letters; another name without a dot is a class of torch.optim, letter by letter."""
-TORCH_OPTIMIZERS = (
-    *("ASGD", "Adadelta", "Adagrad", "Adam", "Adamax", "LBFGS", "Muon", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"),
-    "SparseAdam",
-)
 
 
 def broken_by_schedule(expert: Expert, pin: Pin) -> Iterator[Finding]:
@@ -39,7 +36,7 @@ def _optimizer(expert: Expert) -> Iterator[Finding]:
     if name is None or "." in name:
         return
     if name.lower() not in OWN_OPTIMIZERS and name not in TORCH_OPTIMIZERS:
-        fix = _did_you_mean(name, (*OWN_OPTIMIZERS, *TORCH_OPTIMIZERS))
+        fix = _did_you_mean(name, (*TORCH_OPTIMIZERS, *OWN_OPTIMIZERS))
         text = f"`{name}` is none of musubi's nor of torch.optim, and musubi would find out after loading the model"
         yield Finding(expert.where("optimizer"), text, fix or "the full name of a class, such as prodigyopt.Prodigy")
     relative = (expert.settings.optimizer_args or {}).get("relative_step", True)

@@ -11,6 +11,7 @@ import pytest
 
 from wan22lora.machine.settings import Machine
 from wan22lora.machine.space import Space
+from wan22lora.machine.torch_build import Card
 from wan22lora.musubi.pins import ARTICLE, DEFAULT
 from wan22lora.setup import room
 from wan22lora.setup.build import plan_setup
@@ -19,7 +20,6 @@ from wan22lora.setup.model import Plan, Run
 from wan22lora.setup.recorded import Recorded
 from wan22lora.setup.show import plan_as_text, plan_in_short
 from wan22lora.setup.survey import Checkout, Environment, Survey
-from wan22lora.setup.torch_build import Card
 from wan22lora.setup.wishes import Wishes, wishes_of
 from wan22lora.spec.load import load_spec
 

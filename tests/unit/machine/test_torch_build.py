@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan22lora.errors import MachineError
-from wan22lora.setup.torch_build import BUILDS, Card, build_for, refusal
+from wan22lora.machine.torch_build import BUILDS, Card, build_for, refusal
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wan22lora.errors import MachineError
+from wan22lora.machine.nvidia import Nvidia
 
 BuildName = Literal["cu124", "cu128", "cu130", "cpu"]
 WHEELS = "https://download.pytorch.org/whl"
@@ -62,6 +63,14 @@ class Card:
     """The compute capability, (9, 0) for an H100."""
     cuda: tuple[int, int]
     """The newest CUDA that the driver knows, as nvidia-smi shows it."""
+
+
+def card_of(nvidia: Nvidia, device: str) -> Card | None:
+    """The GPU that CUDA_VISIBLE_DEVICES names, as far as the choice of torch depends on it."""
+    gpu = nvidia.gpu(device)
+    if gpu is None or gpu.capability is None or nvidia.cuda is None:
+        return None
+    return Card(gpu.name, gpu.capability, nvidia.cuda)
 
 
 def build_for(gpu: Card) -> BuildName:
