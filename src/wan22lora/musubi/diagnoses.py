@@ -145,10 +145,8 @@ def _ended_from_outside(exit_code: int, output: str) -> Diagnosis | None:
     if name == "SIGKILL":
         return Diagnosis(
             "ram",
-            "The system killed the program (SIGKILL), most likely because RAM ran out: loading an expert takes about "
-            "30 GB, and a container's own limit counts.",
-            "close other programs or take a machine with more RAM; fewer train.blocks_to_swap and "
-            "train.data_loader_workers: 0 need less",
+            f"The system killed the program (SIGKILL), most likely because RAM ran out: {machine.RAM_TAKEN}.",
+            machine.RAM_FIX,
         )
     if name in _STOPS:
         return Diagnosis(

@@ -8,6 +8,14 @@ _OUT_OF_GPU_MEMORY = (
     r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
 )
 _ENVIRONMENT = "musubi's environment"
+RAM_TAKEN = (
+    "loading an expert with train.blocks_to_swap takes 17 GB of it, 44 GB with trainer: plain, "
+    "and the text encoder 12.5 GB"
+)
+RAM_FIX = (
+    "close other programs or take a machine with more RAM (a container's own limit counts); "
+    "train.blocks_to_swap: 0 where the GPU has room, and train.data_loader_workers: 0"
+)
 
 DISK = (
     KnownFailure(
@@ -67,9 +75,8 @@ MEMORY = (
         "ram",
         r"^MemoryError|DefaultCPUAllocator: .*memory|Unable to allocate [\d.]+ .iB|Cannot allocate memory"
         r"|is killed by signal: Killed",
-        "The machine's RAM ran out. Loading an expert takes about 30 GB of it, and blocks_to_swap keeps them there.",
-        "close other programs or take a machine with more RAM (a container's own limit counts); "
-        "train.data_loader_workers: 0 and fewer train.blocks_to_swap need less",
+        f"The machine's RAM ran out: {RAM_TAKEN}.",
+        RAM_FIX,
     ),
 )
 

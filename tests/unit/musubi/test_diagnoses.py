@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from wan22lora.doctor.needs import RAM_TEXT
 from wan22lora.musubi.diagnoses import (
     KNOWN_FAILURES,
     diagnose,
@@ -9,6 +12,8 @@ from wan22lora.musubi.diagnoses import (
     ran_out_of_gpu_memory,
     without_launcher,
 )
+from wan22lora.musubi.failures_of_machine import RAM_TAKEN
+from wan22lora.plan.loading_ram import RAM_SWAPPING, RAM_SWAPPING_PLAIN
 
 TRAIN, LATENTS, TEXT = "wan_train_network", "wan_cache_latents", "wan_cache_text_encoder_outputs"
 LOADING = ["INFO:musubi_tuner.training.trainer_base:Loading DiT model from /models/high.safetensors"]
@@ -365,3 +370,8 @@ def test_the_launchers_traceback_is_left_out() -> None:
     assert without_launcher([*own, *launchers]) == tuple(own)
     assert without_launcher(own) == tuple(own)
     assert without_launcher(launchers[1:]) == tuple(launchers[1:])
+
+
+def test_what_ran_out_of_ram_is_told_the_figures_that_the_plan_counts_with() -> None:
+    figures = (f"{size / 1e9:g} GB" for size in (RAM_SWAPPING, RAM_SWAPPING_PLAIN, RAM_TEXT))
+    assert re.findall(r"[\d.]+ GB", RAM_TAKEN) == list(figures)
