@@ -12,21 +12,12 @@ from typing import Any
 from wan22lora.musubi.contract import Option, load_contract
 from wan22lora.musubi.pins import pin_named
 from wan22lora.rehearsal.session import Session
-from wan22lora.trainer.options import add_options
+from wan22lora.trainer.options import REFUSED, add_options
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-_REPLACED = {
-    "resume": "the training continues from the newest state by itself",
-    "config_file": "options are given by name here, where a misspelt one is noticed",
-    "dit_high_noise": "it would train one LoRA for both experts; train each by itself",
-    "show_timesteps": "it trains nothing; musubi's own program shows them",
-}
-"""Options of musubi's that the trainer extension refuses (trainer/program.py), and why."""
 
 
 def parse(program: str, argv: Sequence[str], session: Session) -> Namespace:
@@ -45,7 +36,7 @@ def parse_for_extension(argv: Sequence[str], session: Session) -> Namespace:
         _add(parser, option)
     add_options(parser)
     args = parser.parse_args(argv)
-    for name, reason in _REPLACED.items():
+    for name, reason in REFUSED.items():
         if getattr(args, name, None):
             parser.error(f"--{name}: {reason}")
     return args

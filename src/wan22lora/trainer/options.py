@@ -59,6 +59,15 @@ OPTIONS: tuple[TrainerOption, ...] = (
 )
 
 
+REFUSED = {
+    "resume": "the training continues from the newest state by itself",
+    "config_file": "options are given by name here, where a misspelt one is noticed",
+    "dit_high_noise": "it would train one LoRA for both experts; train each by itself",
+    "show_timesteps": "it trains nothing; musubi's own program shows them",
+}
+"""Options of musubi's program that the trainer does not take, and why."""
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Puts the options into musubi's parser, in a group of their own."""
     group = parser.add_argument_group("wan22lora")

@@ -12,7 +12,7 @@ from .events import Events
 from .failing import TrainingFailed, TrainingStopped
 from .finding import newest_state
 from .guard import require_known_musubi
-from .options import add_options
+from .options import REFUSED, add_options
 from .ranks import Others, end_with_the_first, is_loss_of_another, rank, with_seed
 from .stopping import Stop
 
@@ -93,13 +93,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     parser: ArgumentParser = wan_setup_parser(setup_parser_common())
     add_options(parser)
     args = parser.parse_args(argv)
-    refused = {
-        "resume": "the training continues from the newest state by itself",
-        "config_file": "options are given by name here, where a misspelt one is noticed",
-        "dit_high_noise": "it would train one LoRA for both experts; train each by itself",
-        "show_timesteps": "it trains nothing; musubi's own program shows them",
-    }
-    for name, reason in refused.items():
+    for name, reason in REFUSED.items():
         if getattr(args, name):
             parser.error(f"--{name}: {reason}")
     if args.processes > 1 and args.sample_prompts:
