@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from wan22lora.errors import Finding, MachineError, SpecError
@@ -16,6 +20,8 @@ USUAL_KEY = "OPENAI_API_KEY"
 _NO_KEY = "none"
 """What the client sends where there is no key; a server of one's own does not look at it."""
 _SHOWN = 200
+_LONGEST_WAIT = 600.0
+"""Seconds that an endpoint may ask to wait; whoever is told to come back later than that does so by hand."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +33,30 @@ class Reply:
     tokens_out: int = 0
 
 
+Crowd = Literal["", "refused", "timeout"]
+
+
 class Trouble(Exception):
-    """No answer. `text` follows the name of a file, `fix` says what to do.
+    """No answer. `text` follows the name of a file, `fix` says what to do."""
 
-    With `final` no other question would be answered either.
-    """
+    def __init__(
+        self,
+        text: str,
+        *,
+        fix: str = "",
+        final: bool = False,
+        passing: bool = False,
+        crowd: Crowd = "",
+        wait: float | None = None,
+    ) -> None:
+        """With `final` no other question would be answered either; `passing` is worth another try.
 
-    def __init__(self, text: str, *, fix: str = "", final: bool = False) -> None:
+        `crowd` tells that there may have been too many questions: the endpoint said so, or did not come to this one
+        in time. `wait` is what it asks for, in seconds.
+        """
         super().__init__(text)
         self.text, self.fix, self.final = text, fix, final
+        self.passing, self.crowd, self.wait = passing, crowd, wait
 
 
 def address(url: str) -> str:
@@ -63,9 +84,11 @@ def key_from(variable: str | None) -> str:
 
 
 class Endpoint:
-    """Asks one model. The client's own retries answer 429, 5xx, timeouts and broken connections with growing pauses."""
+    """Asks one model, once; several threads may. What is worth another try is the caller's to ask again, who knows of
+    the other questions (pace.py).
+    """
 
-    def __init__(self, url: str, model: str, *, key: str, timeout: float, retries: int) -> None:
+    def __init__(self, url: str, model: str, *, key: str, timeout: float) -> None:
         """Raises MachineError where the client library is not installed."""
         try:
             import openai
@@ -73,10 +96,10 @@ class Endpoint:
             message = "`captions write` talks to models with the `openai` package, which is not installed"
             raise MachineError("Nothing was asked.", findings=[Finding("", message, EXTRA)]) from None
         self.url, self.model = url, model
-        self._timeout, self._tries, self._key = timeout, retries + 1, key if key != _NO_KEY else None
+        self._timeout, self._key = timeout, key if key != _NO_KEY else None
         self._openai = openai
         try:
-            self._client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
+            self._client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=0)
         except (ValueError, OSError, ImportError) as problem:  # proxies and certificates that the environment names
             message = f"the client cannot be set up: {_short(problem)}"
             fix = "Look at the variables HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE."
@@ -90,11 +113,12 @@ class Endpoint:
         try:
             answer: Any = self._client.chat.completions.create(model=self.model, messages=messages)
         except self._openai.APITimeoutError:
-            raise Trouble(f"had no answer within {self._timeout:g} s{self._tried()}", fix="--timeout 600") from None
+            text = f"had no answer within {self._timeout:g} s"
+            raise Trouble(text, fix="--timeout 600", passing=True, crowd="timeout") from None
         except self._openai.APIConnectionError as problem:
             cause = _short(problem.__cause__ or problem)
             fix = "Start the server, or correct --endpoint."
-            raise Trouble(f"had no answer: no connection to {self.url} ({cause}){self._tried()}", fix=fix) from None
+            raise Trouble(f"had no answer: no connection to {self.url} ({cause})", fix=fix, passing=True) from None
         except self._openai.APIStatusError as problem:
             raise self._refused(problem) from None
         except (self._openai.OpenAIError, ValueError) as problem:  # JSON that is none is a ValueError
@@ -115,8 +139,16 @@ class Endpoint:
             return Trouble(f"was not found: {self.url} with model {self.model} ({status}: {said})", fix=fix, final=True)
         if getattr(problem, "code", None) == "insufficient_quota":
             return Trouble(f"was refused: the account has no credit ({said})", final=True)
-        tried = self._tried() if status in (408, 409, 429) or status >= 500 else ""
-        return Trouble(f"was answered with an error ({status}: {said}){tried}")
+        text, headers = f"was answered with an error ({status}: {said})", problem.response.headers
+        wait = asked_to_wait(headers, time.time())
+        if wait is not None and wait > _LONGEST_WAIT:
+            text += f"; it asks to wait {wait / 60:,.0f} minutes"
+            return Trouble(text, fix="Type the same command then.", final=True)
+        passing = status in (408, 409, 429) or status >= 500
+        if (told := headers.get("x-should-retry")) in ("true", "false"):
+            passing = told == "true"
+        crowd: Crowd = "refused" if status == 429 or (status == 503 and wait) else ""
+        return Trouble(text, passing=passing, crowd=crowd, wait=wait)
 
     def _said(self, problem: Any) -> str:
         """The endpoint's own words; some repeat the key."""
@@ -134,8 +166,20 @@ class Endpoint:
             return "; most endpoints end in /v1."
         return f"; it offers {', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names else "."
 
-    def _tried(self) -> str:
-        return f", tried {self._tries} times" if self._tries > 1 else ""
+
+def asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that an answer's `Retry-After` asks for: a number, a date, or the client's variant in milliseconds.
+
+    None where it asks for none, or for something that is no time. `now` is in seconds since 1970.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with suppress(KeyError, ValueError):
+            wait = float(headers[name]) * unit
+            return wait if math.isfinite(wait) and wait > 0 else None
+    with suppress(KeyError, ValueError, TypeError, OverflowError):
+        wait = parsedate_to_datetime(headers["retry-after"]).timestamp() - now
+        return wait if wait > 0 else None
+    return None
 
 
 def _reply(answer: Any) -> Reply:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +34,7 @@ def _picture(path: Path) -> Image.Image:
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
-            warnings.simplefilter("ignore")  # Pillow warns of very large pictures
+        with Image.open(path) as picture:
             picture.draft("RGB", (2 * PICTURE_SIDE, 2 * PICTURE_SIDE))
             picture.load()
             return ImageOps.exif_transpose(picture).convert("RGB")

@@ -15,12 +15,22 @@ _EVERY = 30.0
 """Seconds between two lines in a log."""
 
 
+_WORTH_TELLING = 2.0
+"""Seconds of a pause."""
+
+
+def _pause(seconds: float, at_once: int) -> str:
+    return f"the endpoint wants fewer questions: waits {seconds:.0f} s, then asks {at_once} at once"
+
+
 class Silent:
     """For the first caption, which is shown by itself."""
 
     def answered(self, name: str, caption: str) -> None: ...
 
     def failed(self, name: str, why: str) -> None: ...
+
+    def pausing(self, seconds: float, at_once: int) -> None: ...
 
 
 class Lines:
@@ -43,6 +53,10 @@ class Lines:
         self._print(f"  {readable(name)} {why}")
         self._count()
 
+    def pausing(self, seconds: float, at_once: int) -> None:
+        if seconds >= _WORTH_TELLING:
+            self._print(f"  {_pause(seconds, at_once)}")
+
     def _count(self) -> None:
         self._done += 1
         now = self._clock()
@@ -62,6 +76,10 @@ class Bar:
 
     def failed(self, name: str, why: str) -> None:
         self._tell(name, why, "red")
+
+    def pausing(self, seconds: float, at_once: int) -> None:
+        if seconds >= _WORTH_TELLING:
+            self._progress.console.print(f"  {_pause(seconds, at_once)}", style="yellow")
 
     def _tell(self, name: str, text: str, style: str) -> None:
         from rich.text import Text
@@ -89,7 +107,7 @@ def watching(total: int, print_line: Callable[[str], None]) -> Iterator[Reporter
 
     columns = (
         TextColumn("  captions"),
-        BarColumn(),
+        BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left:"),

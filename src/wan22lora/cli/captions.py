@@ -124,6 +124,9 @@ def write(
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For one answer.")] = 120,
     retries: Annotated[int, typer.Option("--retries", metavar="N", min=0, max=20, help="After a failed try.")] = 4,
+    at_once: Annotated[
+        int, typer.Option("--at-once", metavar="N", min=1, max=64, help="Pictures or clips asked about at once.")
+    ] = 4,
     extension: ExtensionOption = None,
     yes: YesOption = False,
 ) -> None:
@@ -147,6 +150,7 @@ def write(
         key_env=key_env,
         timeout=timeout,
         retries=retries,
+        at_once=at_once,
         extension=extension,
         yes=yes,
     )

@@ -28,25 +28,28 @@ def write_captions(
     key_env: str | None,
     timeout: float,
     retries: int,
+    at_once: int,
     extension: str | None,
     yes: bool,
 ) -> None:
     from wan22lora.captions.changes import settle
     from wan22lora.captions.endpoint import Endpoint, address, key_from
     from wan22lora.captions.instruction import kind_named
+    from wan22lora.captions.pace import Pace
     from wan22lora.captions.place import folders_named, place_at
     from wan22lora.captions.texts import without_caption
     from wan22lora.captions.watching import Silent, watching
-    from wan22lora.captions.writing import Wish, ask_all, questions
+    from wan22lora.captions.writing import Asking, Wish, questions
     from wan22lora.cli.propose import completed, say_all, show_first, typed
     from wan22lora.dataset.problems import counted
     from wan22lora.errors import Interrupted, SpecError
 
-    asked_at = Endpoint(address(endpoint), model, key=key_from(key_env), timeout=timeout, retries=retries)
+    asked_at = Endpoint(address(endpoint), model, key=key_from(key_env), timeout=timeout)
     if not yes and not sys.stdin.isatty():
         raise SpecError("Nothing was asked: there is nobody to look at the first caption.", fix=f"{typed()} --yes")
-    if review is not None and review.exists() and not yes:
-        raise SpecError(f"{review} exists already and is left as it is.", fix="Give another name, or add --yes.")
+    if review is not None and review.exists():
+        fix = "Give another name with --review, or move it away."
+        raise SpecError(f"{review} exists already and is left as it is.", fix=fix)
     completed(settle(folders_named(where)))
     place = place_at(where, extension)
     say_all(place.notes)
@@ -63,45 +66,56 @@ def write_captions(
         + (f"; {have} are there" if have else "")
         + (f"; {len(outcome.captions)} were answered before" if outcome.captions else "")
     )
+    pace = Pace(at_once, retries)
     try:
         if to_ask and not yes and not outcome.captions:
             first, *to_ask = to_ask
             typer.echo("asking for the first one …", err=True)
-            ask_all(place, [first], asked_at, wish, outcome, Silent())
+            Asking(place, [first], asked_at, wish, outcome, Silent(), pace).go()
             show_first(place.name_of(first.medium.path), outcome)
             if to_ask and not typer.confirm(f"Go on with the other {len(to_ask)}?"):
                 typer.echo("The answer is kept; nothing was written.")
                 return
         with watching(len(to_ask), lambda line: typer.echo(line, err=True)) as reporter:
-            ask_all(place, to_ask, asked_at, wish, outcome, reporter)
+            Asking(place, to_ask, asked_at, wish, outcome, reporter, pace).go()
     except KeyboardInterrupt:
         text = f"stopped; {counted(len(outcome.captions), 'answer')} kept, nothing written"
         raise Interrupted(text, fix=f"{typed()}  (goes on)") from None
-    _take(outcome, place, review, yes)
+    _take(outcome, place, review, yes, frozenset() if again else missing)
 
 
-def _take(outcome: Outcome, place: Place, review: Path | None, yes: bool) -> None:
+def _take(outcome: Outcome, place: Place, review: Path | None, yes: bool, missing: frozenset[Path]) -> None:
+    """`missing` are captions that were not there when the questions began."""
+    from wan22lora.captions.caption_file import content_of
     from wan22lora.captions.changes import carry_out, changes_to
     from wan22lora.captions.kept import forget
     from wan22lora.captions.texts import as_caption, is_empty
-    from wan22lora.cli.propose import propose, say_given_up, say_left, typed, undo_command
-    from wan22lora.dataset.problems import counted
-    from wan22lora.errors import DatasetError
+    from wan22lora.cli.propose import propose, say_all, say_given_up, say_left, typed, undo_command
+    from wan22lora.dataset.problems import counted, listed
+    from wan22lora.errors import DatasetError, Finding
 
     if outcome.tokens_out:
         typer.echo(f"The endpoint counted {outcome.tokens_in:,} tokens in and {outcome.tokens_out:,} out.")
-    if outcome.captions and review is not None:
-        _write_review(review, outcome.captions, place)
-    elif outcome.captions:
-        changes = changes_to({file: as_caption(text) for file, text in outcome.captions.items()})
+    answers = {each.caption: outcome.captions[each.caption] for each in place.media if each.caption in outcome.captions}
+    if answers and review is not None:
+        _write_review(review, answers, place)
+        if not outcome.findings:
+            forget(place.folders)
+    elif answers:
+        meanwhile = [file for file in answers if file in missing and not is_empty(content_of(file))]
+        if meanwhile:
+            names = listed([place.name_of(file) for file in meanwhile])
+            text = f"captioned by somebody else meanwhile and left as they are: {names}"
+            say_all([Finding(place.typed, text, level="warning")])
+        changes = changes_to({file: as_caption(text) for file, text in answers.items() if file not in meanwhile})
         if not yes and any(not is_empty(change.old) for change in changes):
             if not propose(changes, place, yes=False):
                 typer.echo("The answers are kept.")
                 return
-        else:
+        elif changes:
             say_given_up(place.folders)
             left = carry_out(changes, typed())
-            written = f"{counted(len(outcome.captions), 'caption')} written."
+            written = f"{counted(len(changes), 'caption')} written."
             typer.echo(f"{written} `{undo_command(place.typed)}` takes them back.")
             say_left(left)
         forget(place.folders)

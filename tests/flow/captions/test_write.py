@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,7 +125,7 @@ def test_passing_troubles_are_waited_for(bare: Place, model: Vision) -> None:
 
 def test_after_three_troubles_in_a_row_it_stops_and_later_goes_on(bare: Place, model: Vision) -> None:
     model.behaviour = lambda count, _: "answer" if count < 2 else "500"
-    done = write(bare, model, "--retries", "0")
+    done = write(bare, model, "--retries", "0", "--at-once", "1")
     assert done.exit_code == 4
     assert "(3 in a row)" in done.stderr
     assert captions(bare) == {}
@@ -181,7 +182,7 @@ def test_nobody_listening_is_told(bare: Place, model: Vision) -> None:
 def test_killed_in_the_middle_it_goes_on_with_the_others(bare: Place, model: Vision) -> None:
     model.behaviour = lambda *_: "slow"
     argv = ["captions", "write", "pictures", "--endpoint", model.url, "--model", "llava", "--kind", "style", "--yes"]
-    process = bare.start(*argv)
+    process = bare.start(*argv, "--at-once", "1")
     until = time.monotonic() + 30
     while len(model.asked) < 4 and time.monotonic() < until:
         time.sleep(0.01)
@@ -202,7 +203,7 @@ def test_killed_in_the_middle_it_goes_on_with_the_others(bare: Place, model: Vis
 def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(bare: Place, model: Vision) -> None:
     model.behaviour = lambda *_: "slow"
     argv = ["captions", "write", "pictures", "--endpoint", model.url, "--model", "llava", "--kind", "style", "--yes"]
-    process = bare.start(*argv)
+    process = bare.start(*argv, "--at-once", "1")
     until = time.monotonic() + 30
     while len(model.asked) < 3 and time.monotonic() < until:
         time.sleep(0.01)
@@ -212,6 +213,128 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(bare: Place, model: Visi
     assert "2 answers kept, nothing written" in said
     assert "(goes on)" in said
     assert "Traceback" not in said
+
+
+def test_several_are_asked_at_once(place: Place, model: Vision) -> None:
+    for file in (place.path / "pictures").glob("*.txt"):
+        file.unlink()
+    # The first goes alone; of the others no four are answered before they are all there.
+    model.gathering = threading.Barrier(4)
+    model.behaviour = lambda count, _: "gather" if 1 <= count <= 16 else "answer"
+    done = write(place, model)
+    assert done.exit_code == 0, done.output
+    assert captions(place) == colours(*range(18))
+    assert model.most == 4
+
+
+@pytest.mark.parametrize("at_once", [1, 6])
+def test_no_more_are_asked_at_once_than_was_said(place: Place, model: Vision, at_once: int) -> None:
+    for file in (place.path / "pictures").glob("*.txt"):
+        file.unlink()
+    model.behaviour = lambda *_: "slow"
+    assert write(place, model, "--at-once", str(at_once)).exit_code == 0
+    assert model.most <= at_once
+    assert len(model.asked) == 18
+
+
+def test_ctrl_c_among_several_keeps_what_has_arrived_and_waits_for_nothing(bare: Place, model: Vision) -> None:
+    model.behaviour = lambda _, seen: "hang" if "4 parts" in seen or "2 parts" in seen else "answer"
+    argv = ["captions", "write", "pictures", "--endpoint", model.url, "--model", "llava", "--kind", "style", "--yes"]
+    process = bare.start(*argv)
+    kept = bare.path / "pictures" / ".wan22lora-captions" / "answers.jsonl"
+    until = time.monotonic() + 30
+    while not (kept.exists() and kept.read_text().count('"key"') == 4) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "4 answers kept, nothing written" in said
+    assert "Traceback" not in said
+    asked = len(model.asked)
+    model.behaviour = lambda *_: "answer"
+    assert write(bare, model).exit_code == 0
+    assert len(model.asked) == asked + 2
+    assert captions(bare) == colours(*range(6))
+
+
+def test_a_refusal_of_too_many_makes_all_wait_as_long_as_it_says(bare: Place, model: Vision) -> None:
+    model.behaviour = lambda count, _: "wait:1.5" if count in (1, 2, 3, 4) else "answer"
+    done = write(bare, model, "--retries", "1")
+    assert done.exit_code == 0, done.output
+    assert captions(bare) == colours(*range(6))
+    assert model.arrived[5] - model.arrived[4] > 1.4
+    assert len(model.asked) == 10
+
+
+def test_an_endpoint_that_wants_to_be_asked_much_later_is_not_waited_for(bare: Place, model: Vision) -> None:
+    model.behaviour = lambda count, _: "answer" if count < 2 else "wait:7200"
+    done = write(bare, model)
+    assert done.exit_code == 4
+    assert "asks to wait 120 minutes" in " ".join(done.stderr.split())
+    model.behaviour = lambda *_: "answer"
+    assert "2 were answered before" in write(bare, model).stdout
+
+
+def test_an_endpoint_that_stops_answering_is_not_asked_for_ever(place: Place, model: Vision) -> None:
+    for file in (place.path / "pictures").glob("*.txt"):
+        file.unlink()
+    model.behaviour = lambda count, _: "answer" if count < 5 else "500"
+    done = write(place, model, "--retries", "0")
+    assert done.exit_code == 4
+    assert "in a row)" in done.stderr
+    assert len(model.asked) < 18
+    assert captions(place) == {}
+    model.behaviour = lambda *_: "answer"
+    assert "5 were answered before" in write(place, model).stdout
+    assert captions(place) == colours(*range(18))
+
+
+def test_a_server_that_answers_one_at_a_time_is_asked_less(bare: Place, model: Vision) -> None:
+    one = threading.Lock()
+
+    def behaviour(_: int, seen: str) -> str:
+        with one:
+            time.sleep(0.5)
+        return "answer"
+
+    model.behaviour = behaviour
+    done = write(bare, model, "--at-once", "5", "--timeout", "1.2")
+    assert done.exit_code == 0, done.output
+    assert captions(bare) == colours(*range(6))
+
+
+def test_a_review_has_the_order_of_the_pictures(bare: Place, model: Vision) -> None:
+    model.behaviour = lambda count, seen: "slow" if "2 parts" in seen else "500" if "4 parts" in seen else "answer"
+    done = write(bare, model, "--review", "first.txt", "--retries", "0")
+    assert done.exit_code == 3
+    model.behaviour = lambda *_: "answer"
+    asked = len(model.asked)
+    assert write(bare, model, "--review", "second.txt").exit_code == 0
+    assert len(model.asked) == asked + 1
+    lines = (bare.path / "second.txt").read_text().splitlines()
+    assert [line for line in lines if line.startswith("## ")] == [f"## {number:02d}.png" for number in range(6)]
+
+
+def test_a_review_that_is_there_is_never_overwritten(bare: Place, model: Vision) -> None:
+    (bare.path / "review.txt").write_text("an evening's work")
+    done = write(bare, model, "--review", "review.txt")
+    assert done.exit_code == 2
+    assert "left as it is" in done.stderr
+    assert (bare.path / "review.txt").read_text() == "an evening's work"
+    assert model.asked == []
+
+
+def test_what_somebody_writes_meanwhile_is_left(bare: Place, model: Vision) -> None:
+    def behaviour(_: int, seen: str) -> str:
+        if "3 parts" in seen:
+            (bare.path / "pictures" / "01.txt").write_text("my own words")
+        return "answer"
+
+    model.behaviour = behaviour
+    done = write(bare, model)
+    assert done.exit_code == 0, done.output
+    assert captions(bare) == {**colours(0, 2, 3, 4, 5), "01": "my own words"}
+    assert "captioned by somebody else meanwhile and left as they are: 01.txt" in " ".join(done.stderr.split())
 
 
 def test_a_review_is_edited_and_then_taken_over(bare: Place, model: Vision) -> None:

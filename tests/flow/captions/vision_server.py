@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +17,7 @@ from typing import Any
 
 from PIL import Image
 
+QUICKLY = {"Retry-After-Ms": "10"}
 REFUSAL = "I'm sorry, but I can't help with describing this picture."
 
 
@@ -30,6 +31,13 @@ class Vision:
     """From the number of the question, from 0, and what is seen in the picture, to how it is answered."""
     key: str = ""
     """The key that is asked for; none when empty."""
+    arrived: list[float] = field(default_factory=list)
+    """When each was asked, by the monotonic clock."""
+    most: int = 0
+    """Questions that were there at the same time."""
+    gathering: threading.Barrier = field(default_factory=lambda: threading.Barrier(1))
+    """Where those that are to be answered together wait for each other."""
+    now: int = 0
 
     def seen(self, at: int) -> list[Image.Image]:
         """The pictures of a question."""
@@ -77,9 +85,16 @@ def vision() -> Iterator[Vision]:
                 return self._send(401, json.dumps({"error": {"message": f"no such key: {given}"}}))
             with lock:
                 state.asked.append(json.loads(body))
+                state.arrived.append(time.monotonic())
+                state.now += 1
+                state.most = max(state.most, state.now)
                 count = len(state.asked) - 1
             seen = describe(state.seen(count)[0])
-            return self._behave(state.behaviour(count, seen), seen)
+            try:
+                self._behave(state.behaviour(count, seen), seen)
+            finally:
+                with lock:
+                    state.now -= 1
 
         def _behave(self, behaviour: str, seen: str) -> None:
             if behaviour == "close":
@@ -88,6 +103,12 @@ def vision() -> Iterator[Vision]:
                 self.connection.close()
             elif behaviour == "hang":
                 over.wait(20)
+            elif behaviour == "gather":
+                state.gathering.wait(20)
+                self._answer(seen)
+            elif behaviour.startswith("wait:"):
+                seconds = behaviour.removeprefix("wait:")
+                self._send(429, json.dumps({"error": {"message": "too many"}}), headers={"Retry-After": seconds})
             elif behaviour.isdigit():
                 self._send(int(behaviour), json.dumps({"error": {"message": f"error {behaviour} of the server"}}))
             elif behaviour == "html":
@@ -126,11 +147,14 @@ def vision() -> Iterator[Vision]:
             }
             self._send(200, json.dumps(body))
 
-        def _send(self, status: int, body: str, kind: str = "application/json") -> None:
+        def _send(
+            self, status: int, body: str, kind: str = "application/json", headers: Mapping[str, str] = QUICKLY
+        ) -> None:
             with suppress(OSError):
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
-                self.send_header("Retry-After-Ms", "10")
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body.encode())))
                 self.end_headers()
                 self.wfile.write(body.encode())
