@@ -5,15 +5,23 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import from_json
 
 from wan22lora.errors import RunFolderError
 from wan22lora.run.ledger import Ledger, read_events
 from wan22lora.run.state import fold
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
 
 
 def write(path: Path, *events: dict[str, object]) -> bytes:
@@ -96,16 +104,30 @@ def test_a_torn_line_among_many_costs_none_of_the_others(tmp_path: Path) -> None
 
 
 def test_a_long_ledger_is_parsed_by_the_hundred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, calls, loads = tmp_path / "events.jsonl", [0], json.loads
+    path, calls = tmp_path / "events.jsonl", [0]
     path.write_text("".join(f'{{"t":{number},"event":"note","text":"{"x" * 300}"}}\n' for number in range(10_000)))
 
-    def counted(text: str | bytes) -> object:
-        calls[0] += 1
-        return loads(text)
+    def counted(parser: Callable[[str], object]) -> Callable[[str], object]:
+        def parse(text: str) -> object:
+            calls[0] += 1
+            return parser(text)
 
-    monkeypatch.setattr(json, "loads", counted)
+        return parse
+
+    monkeypatch.setattr("wan22lora.run.ledger.from_json", counted(from_json))
+    monkeypatch.setattr(json, "loads", counted(json.loads))
     assert sum(1 for _ in read_events(path)) == 10_000
     assert calls[0] <= 10_000 / 50
+
+
+@given(st.lists(st.dictionaries(st.text(), VALUES), max_size=5))
+def test_events_parsed_together_hold_what_each_line_holds(
+    tmp_path_factory: pytest.TempPathFactory, fields: list[dict[str, object]]
+) -> None:
+    path = tmp_path_factory.mktemp("ledger") / "events.jsonl"
+    lines = [json.dumps({**each, "event": "note"}) for each in fields]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    assert repr(list(read_events(path))) == repr([json.loads(line) for line in lines])  # 1 == 1.0, and nan != nan
 
 
 @given(st.binary(max_size=300))
