@@ -105,6 +105,12 @@ class _Loader:
             if self.run_file.folder
             else resolve_path(f"runs/{self.run_file.name}", base)
         )
+        if not folder.name:
+            where = f"{self.document.place(('folder',))} folder"
+            self.findings.append(
+                Finding(where, "is the top of a disk, and a run needs a folder of its own", "folder: /runs")
+            )
+            folder = folder / self.run_file.name
         if folder.name.endswith(REHEARSAL):
             key = "folder" if self.run_file.folder else "name"
             where = f"{self.document.place((key,))} {key}"
@@ -218,7 +224,7 @@ class _Loader:
             entries.append((("datasets", index), entry))
         if not entries:
             where = f"{self.document.file}:1:1 images"
-            text = "names no pictures: give `images:`, `videos:` or `datasets:`"
+            text = "is missing: `images:`, `videos:` or `datasets:` names what to train on"
             self.findings.append(Finding(where, text, "images: ./pictures"))
         for path, entry in entries:
             sources = [key for key in SOURCES if entry.get(key)]

@@ -48,7 +48,7 @@ def sound_part(document: Document, model: type[BaseModel]) -> Document:
     except ValidationError as error:
         data = copy.deepcopy(document.data)
         for item in error.errors():
-            _remove(data, _written_part(document, item["loc"]))
+            _remove(data, _written_part(document, item))
         return replace(document, data=data)
     return document
 
@@ -64,7 +64,7 @@ def _remove(data: dict[str, Any], path: KeyPath) -> None:
 def _findings(document: Document, model: type[BaseModel], error: ValidationError) -> Iterator[Finding]:
     told: set[KeyPath] = set()
     for item in error.errors():
-        path = _written_part(document, item["loc"])
+        path = _written_part(document, item)
         if path in told:  # one line per key: each branch of a union complains for itself
             continue
         told.add(path)
@@ -75,7 +75,7 @@ def _findings(document: Document, model: type[BaseModel], error: ValidationError
         elif kind == "missing":
             yield Finding(f"{document.place(path[:-1])} {dotted(path)}", "is missing", _describe(model, path))
         else:
-            branches = [other for other in error.errors() if _written_part(document, other["loc"]) == path]
+            branches = [other for other in error.errors() if _written_part(document, other) == path]
             value = _value(document, path)
             reason = REASONS.get((str(path[-1]), value)) if path and not isinstance(value, list | dict) else None
             message = " or ".join(dict.fromkeys(_sentence(branch) for branch in branches))
@@ -83,15 +83,15 @@ def _findings(document: Document, model: type[BaseModel], error: ValidationError
             yield Finding(where, f"{message}{shown}{': ' + reason if reason else ''}", _describe(model, path))
 
 
-def _written_part(document: Document, loc: tuple[int | str, ...]) -> KeyPath:
-    """`loc` without the names of union branches that pydantic adds at its end."""
+def _written_part(document: Document, item: Any) -> KeyPath:
+    """Where an error of pydantic's is, without the names of union branches that it adds at the end."""
     node: Any = document.data
     path: list[int | str] = []
-    for index, part in enumerate(loc):
+    for part in item["loc"]:
         if isinstance(node, dict):
-            path.append(part)
             if part not in node:
-                return tuple(path) if index == len(loc) - 1 else tuple(path[:-1])
+                return (*path, part) if item["type"] == "missing" else tuple(path)
+            path.append(part)
             node = node[part]
         elif isinstance(node, list) and isinstance(part, int):
             if part >= len(node):
@@ -119,6 +119,8 @@ def _sentence(item: Any) -> str:
         return "has characters that cannot be part of it"
     if item["type"] in ("string_too_short", "too_short") and item["ctx"]["min_length"] == 1:
         return "must not be empty"
+    if item["type"] == "too_long":
+        return f"must have at most {item['ctx']['max_length']} values"
     text = text.removeprefix("Input should be ").removeprefix("Value error, ")
     text = re.sub(r"a valid dictionary or instance of \w+", "keys and values", text)
     for technical, plain in (

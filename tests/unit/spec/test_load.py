@@ -143,6 +143,37 @@ def test_wrong_keys_do_not_hide_what_the_rules_say_of_the_rest(refuse: Refuse) -
     assert [finding.where.split()[-1] for finding in findings] == ["train.alpha", "train.learning_rat", "train.seed"]
 
 
+@pytest.mark.parametrize("line", ["imagse: x", "images: 3", "images: ''"])
+def test_pictures_that_are_named_wrongly_are_not_missing_as_well(refuse: Refuse, line: str) -> None:
+    (finding,) = refuse(f"name: a\npreset: style\n{line}\n")
+    assert finding.where.startswith("run.yaml:3:1 ")
+
+
+def test_a_run_without_pictures_is_told_how_to_name_them(refuse: Refuse) -> None:
+    (finding,) = refuse("name: a\npreset: style\n")
+    assert str(finding).startswith("run.yaml:1:1 images: is missing: `images:`, `videos:` or `datasets:`")
+
+
+def test_a_value_that_fits_no_kind_is_told_once(refuse: Refuse) -> None:
+    (finding,) = refuse(f"{SHORT}train: {{optimizer_args: {{betas: {{first: 0.9}}}}}}\n")
+    assert finding.where == "run.yaml:4:26 train.optimizer_args.betas"
+
+
+def test_a_list_that_is_too_long_is_told_in_plain_words(refuse: Refuse) -> None:
+    (finding,) = refuse(f"{SHORT}data: {{resolution: [960, 544, 3]}}\n")
+    assert finding.message.startswith("must be a whole number or must have at most 2 values")
+
+
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_a_run_does_not_live_at_the_top_of_a_disk(tmp_path: Path, rehearsal: bool) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"{SHORT}folder: /\n", encoding="utf-8")
+    with pytest.raises(SpecError) as caught:
+        load_spec(path, rehearsal=rehearsal)
+    (finding,) = caught.value.findings
+    assert finding.where == "run.yaml:4:1 folder"
+
+
 def test_a_finding_names_the_file_and_line_that_a_value_came_from(refuse: Refuse) -> None:
     (finding,) = refuse(f"{SHORT}task: t2v-14B\nmodels: {{low: x}}\n")
     assert finding.where == "run.yaml:5:10 models.low"
