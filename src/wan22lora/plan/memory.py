@@ -19,8 +19,9 @@ TOKEN_GIB = 1.0013 / 1024
 PRESERVATION_GIB = 0.3
 """What preservation takes more: its passes come one after the other."""
 LOAD_GIB = 40.35
-"""Loading an fp16 file under `trainer: plain` without swapping: the 16-bit weights lie on the GPU while the 8-bit copy
-is made. The extension casts tensor by tensor and takes 13.4 GiB then, less than any training."""
+"""Loading an fp16 file (one of bf16 is as large) under `trainer: plain` without swapping: the 16-bit weights lie on the
+GPU while the 8-bit copy is made. The extension casts tensor by tensor and takes 13.4 GiB then, less than any training.
+"""
 FILLED = 0.9
 """Share of the usable memory that ran well: 20.1 of 22.5 GiB did, 21.4 did not."""
 MOST_BLOCKS = 38
@@ -40,7 +41,7 @@ def loading_gib(spec: Spec, expert: Expert, weights: Mapping[str, Weights]) -> f
     """What loading takes of the GPU where that is more than the training takes; else 0."""
     if spec.trainer == "extension" or expert.settings.blocks_to_swap:
         return 0.0
-    return LOAD_GIB if expert_weights(weights, expert.name).facts.dtype == "fp16" else 0.0
+    return LOAD_GIB if expert_weights(weights, expert.name).facts.dtype in ("fp16", "bf16") else 0.0
 
 
 def largest_batch(scans: Iterable[Scan]) -> int:

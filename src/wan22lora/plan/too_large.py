@@ -27,7 +27,7 @@ def memory_notes(spec: Spec, scans: Iterable[Scan], weights: Mapping[str, Weight
         elif spec.usable_gib < loading_gib(spec, expert, weights):
             yield Finding(
                 expert.where("blocks_to_swap"),
-                f"loading fp16 weights takes {LOAD_GIB:.0f} GiB on the GPU, more than {spec.card} has",
+                f"loading 16-bit weights takes {LOAD_GIB:.0f} GiB on the GPU, more than {spec.card} has",
                 "blocks_to_swap: 1 loads them in RAM (44 GB must be free)",
                 level="warning",
             )

@@ -45,9 +45,14 @@ def test_a_run_that_will_not_fit_is_told_with_the_number_of_blocks_that_would(pl
     assert "blocks_to_swap: 28" in note.fix
 
 
-def test_loading_fp16_weights_without_swapping_is_pointed_out_on_a_small_card(plan: Callable[..., Prepared]) -> None:
-    run = "name: a\npreset: style\nimages: pictures\nhardware: 24gb\ntrain: {blocks_to_swap: 0}\n"
-    assert any("loading fp16 weights" in note.message for note in plan(f"{run}trainer: plain\n").plan.notes)
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_loading_weights_without_swapping_is_pointed_out_on_a_small_card(
+    plan: Callable[..., Prepared], dtype: str
+) -> None:
+    files = ", ".join(f"{name}: wan2.2_t2v_{name}_noise_14B_{dtype}.safetensors" for name in ("high", "low"))
+    run = f"name: a\npreset: style\nimages: pictures\nhardware: 24gb\nmodels: {{{files}}}\ntrainer: plain\n"
+    notes = plan(f"{run}train: {{blocks_to_swap: 0, mixed_precision: {dtype}}}\n").plan.notes
+    assert any("loading 16-bit weights" in note.message for note in notes)
 
 
 def test_the_extension_loads_on_a_small_card_without_swapping(plan: Callable[..., Prepared]) -> None:
