@@ -323,6 +323,7 @@ class _Builder:
             states=states if self.extension else None,
             continues=turn.continues,
             anew=turn.anew,
+            can_wait=self.extension and self.processes == 1,
             refusal=turn.refusal,
         )
 

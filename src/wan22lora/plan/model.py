@@ -71,6 +71,8 @@ class Step:
     """The state that the training goes on from; None where it begins at its first step."""
     anew: bool = False
     """True when what an earlier training left moves away before the run's first step, because a person asked."""
+    can_wait: bool = False
+    """True for a program that can be started before its turn and then waits to be told (trainer/waiting.py)."""
     refusal: Refusal | None = None
     """Set for a step that must not run without a decision of a person."""
 

@@ -21,6 +21,7 @@ def rehearse(plan: Plan, spec: Spec) -> Plan:
                 argv=(*stand_in, *step.argv),
                 cwd=spec.folder,
                 env={**_without_musubi(step.env), "WAN22LORA_PIN": spec.pin.name, "WAN22LORA_STEP": step.id},
+                can_wait=False,  # a stand-in has nothing to import
             )
             for step in plan.steps
         ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wan22lora.plan.model import Step
 from wan22lora.plan.states import State, read_states
 from wan22lora.run.ledger import Event
+from wan22lora.run.pace import Pace
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Account:
         self.stopped = False
         """It ended because a signal asked for it, and kept what it could."""
         self.failed: Cause | None = None
+        self._pace = Pace()
 
     def take(self, event: Event) -> None:
         kind, number = event["event"], event.get("step")
@@ -40,11 +42,20 @@ class Account:
             self.begun = True
         if kind in ("training-begun", "train-step") and isinstance(number, int):
             self.reached = number
-            self.trained += kind == "train-step"
+            if kind == "train-step":
+                self.trained += 1
+                seconds = event.get("seconds")
+                self._pace.add(seconds if isinstance(seconds, (int, float)) else None)
         elif kind == "training-stopped":
             self.stopped = True
         elif kind == "training-failed":
             self.failed = Cause(*(str(event.get(key) or "") for key in ("reason", "text", "fix")))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What its steps will still take at their recent pace; None while nobody can know."""
+        each, total = self._pace.seconds_per_step, self._step.predicted_steps
+        return None if each is None or total is None else each * max(total - self.reached, 0)
 
     @property
     def state(self) -> State | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
@@ -25,6 +24,7 @@ from wan22lora.run.pipes import Stream
 from wan22lora.run.process import Child, ProcessResult
 from wan22lora.run.read_ahead import ReadAhead
 from wan22lora.run.stop import StopRequest
+from wan22lora.run.waiting import LEAD_SECONDS, Waiting, environment
 
 Verify = Callable[[Step], Iterable[Finding]]
 
@@ -61,7 +61,14 @@ class Attempt:
     """One process of one step; `advance`, called often, moves it on."""
 
     def __init__(
-        self, stage: Stage, step: Step, log: Path, parse: Parse, grace_seconds: float, ahead: ReadAhead | None = None
+        self,
+        stage: Stage,
+        step: Step,
+        log: Path,
+        parse: Parse,
+        grace_seconds: float,
+        ahead: ReadAhead | None = None,
+        waiting: Waiting | None = None,
     ) -> None:
         self.step = step
         self._stage = stage
@@ -70,27 +77,31 @@ class Attempt:
         self._listener = Listener(step, stage.emit, stage.clock, parse)
         self._account = Account(step)
         self._grace_seconds = grace_seconds
+        self._waiting = waiting
         self._child: Child | None = None
         self._result: ProcessResult | None = None
         self._stopping_told = False
         self._file: BinaryIO | None = None
 
     def start(self) -> MachineError | None:
-        """Start the process; the reason where it cannot be started."""
+        """Start the process, or tell one that waits for this to begin; the reason where it cannot be started."""
         self._file = self._log.open("ab")
+        self._stage.hearers[self.step.id] = self._hear
+        if self._begin_waiting():
+            return None
         try:
             self._child = Child(
                 self.step.argv,
                 self.step.cwd,
-                {**os.environ, **self.step.env},
+                environment(self.step),
                 on_chunk=self._take,
                 grace_seconds=self._grace_seconds,
                 clock=self._stage.clock,
             )
         except MachineError as error:
+            del self._stage.hearers[self.step.id]
             self._file.close()
             return error
-        self._stage.hearers[self.step.id] = self._hear
         self._tell_start(self._child.pid)
         return None
 
@@ -107,6 +118,12 @@ class Attempt:
             return False
         self._finish()
         return True
+
+    @property
+    def nears_its_end(self) -> bool:
+        """Whether it is worth while to start what comes next."""
+        left = self._account.seconds_left
+        return self.step.id in CACHING or (left is not None and left <= LEAD_SECONDS)
 
     def break_off(self) -> None:
         """End the process at once, in a run that cannot go on."""
@@ -157,6 +174,21 @@ class Attempt:
             return failures.outputs_wrong(ended, errors, diagnose)
         self._tell_end("failed", result.exit_code, result.seconds)
         return failures.step_failed(ended, diagnose)
+
+    def _begin_waiting(self) -> bool:
+        """Whether the process that waits has begun. It is in the ledger before it can have done anything."""
+        child = self._waiting.take(self.step) if self._waiting is not None else None
+        if child is None:
+            return False
+        try:
+            self._tell_start(child.pid)
+            if child.begin(self._take):
+                self._child = child
+                return True
+        finally:
+            if self._child is None:
+                child.close()
+        return False
 
     def _finish(self) -> None:
         """What remains to be heard of a process that has ended."""

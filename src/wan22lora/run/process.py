@@ -23,6 +23,7 @@ from wan22lora.run.alive import group_alive
 from wan22lora.run.ending import Ending, end_group, has_exited
 from wan22lora.run.pipes import POLL_SECONDS, Pipes, Stream
 from wan22lora.run.stop import StopRequest
+from wan22lora.trainer.waiting import GO
 
 _LINGER_SECONDS = 2.0
 """What data-loader workers and the like may take to notice that the main process ended by itself."""
@@ -45,7 +46,8 @@ class Child:
     """A program under way in a process group of its own; `advance`, called often, moves it on.
 
     `env` is the whole environment; `on_chunk` gets the output as it comes, from within `advance`. Closed before its
-    end, it leaves nothing of the group either.
+    end, it leaves nothing of the group either. One that waits is told by `begin` that its turn has come
+    (trainer/waiting.py); until then its output stays in the pipes.
 
     Raises MachineError if the program cannot be started.
     """
@@ -57,6 +59,7 @@ class Child:
         env: Mapping[str, str],
         *,
         on_chunk: Callable[[Stream, bytes], None],
+        waits: bool = False,
         grace_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,7 +68,7 @@ class Child:
         self._exited_at: float | None = None
         with ExitStack() as stack:
             watch = stack.enter_context(_guarding(grace_seconds))
-            self._process = stack.enter_context(_spawned(argv, cwd, env))
+            self._process = stack.enter_context(_spawned(argv, cwd, env, waits=waits))
             watch(self._process.pid)
             self._pipes = Pipes(self._process)
             stack.callback(self._pipes.close)
@@ -76,6 +79,24 @@ class Child:
     def pid(self) -> int:
         """The process's number, which is the group's number too."""
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return not has_exited(self._process)
+
+    def begin(self, on_chunk: Callable[[Stream, bytes], None]) -> bool:
+        """Tell a program that waits to begin, and hand its output to `on_chunk`; False if it cannot be told any more.
+
+        Its seconds count from here.
+        """
+        assert self._process.stdin is not None
+        self._on_chunk, self._started = on_chunk, self._clock()
+        try:
+            self._process.stdin.write(GO)
+            self._process.stdin.close()
+        except OSError:
+            return False
+        return True
 
     def advance(self, requests: int, wait_seconds: float = POLL_SECONDS) -> ProcessResult | None:
         """Hand over its output, waiting for it at most `wait_seconds`; the result once nothing of the group is left.
@@ -145,13 +166,15 @@ def run_process(
 
 
 @contextmanager
-def _spawned(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _spawned(
+    argv: Sequence[str], cwd: Path, env: Mapping[str, str], *, waits: bool
+) -> Iterator[subprocess.Popen[bytes]]:
     try:
         child = subprocess.Popen(
             argv,
             cwd=cwd,
             env=dict(env),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -163,6 +186,8 @@ def _spawned(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Iterator
         yield child
     finally:
         end_group(child)
+        if child.stdin is not None:
+            child.stdin.close()
 
 
 def _cannot_start(program: str, cwd: Path, error: OSError) -> MachineError:

@@ -27,6 +27,7 @@ from wan22lora.run.outputs import earlier_outputs
 from wan22lora.run.pipes import POLL_SECONDS
 from wan22lora.run.read_ahead import read_ahead_during
 from wan22lora.run.stop import StopRequest
+from wan22lora.run.waiting import Waiting
 
 Settle = Callable[[Step], None]
 Earlier = Callable[[Step], Iterable[Path]]
@@ -144,9 +145,9 @@ class _Run:
             for path in step.stale:  # of a fresh step too: trainings read every cache file that lies there
                 path.unlink(missing_ok=True)
 
-    def attempt(self, step: Step, later: Sequence[Step]) -> Attempt:
-        """A process for the step, not started yet. While it trains, the weights of the next training among `later` are
-        read ahead.
+    def attempt(self, step: Step, later: Sequence[Step], waiting: Waiting) -> Attempt:
+        """A process for the step, not started yet; it may be among those `waiting`. While it trains, the weights of
+        the next training among `later` are read ahead.
         """
         with written(self.stage.folder.path):
             self.leave_behind(step)
@@ -156,7 +157,7 @@ class _Run:
                 self.stage.folder.store_learned(step.key[LEARNED], step.learned)
             log = self.stage.folder.new_log(step.id)
         ahead = read_ahead_during(step, later)
-        return Attempt(self.stage, step, log, self.hooks.parse, self.hooks.grace_seconds, ahead)
+        return Attempt(self.stage, step, log, self.hooks.parse, self.hooks.grace_seconds, ahead, waiting)
 
     def settle(self, step: Step) -> None:
         """What comes after a step that ran, however it ended."""
@@ -198,6 +199,7 @@ class _Turns:
         self._running: list[Attempt] = []
         self._done: set[StepId] = set()
         self._failures: list[Failure] = []
+        self._early = Waiting(run.hooks.grace_seconds, run.stage.clock)
 
     def all(self) -> tuple[StepId, ...]:
         """The ids of the steps that ran, in the plan's order. Raises what made one of them fail."""
@@ -211,12 +213,15 @@ class _Turns:
                     time.sleep(POLL_SECONDS)
                 self._run.stage.display.tick()
                 self._start_those_whose_turn_it_is()
+                self._start_early()
         except BaseException:
             for attempt in self._running:
                 attempt.break_off()
                 with suppress(Failure):
                     self._run.settle(attempt.step)
             raise
+        finally:
+            self._early.close()
         if self._failures:
             raise failures.together(self._failures, self._run.hooks.again, self._done)
         return tuple(step.id for step in self._plan.steps if step.id in self._done)
@@ -233,6 +238,18 @@ class _Turns:
             else:
                 self._start(step)
             self._waiting.remove(step)
+
+    def _start_early(self) -> None:
+        """The programs of steps that come next, where what they come after is at its end."""
+        if self._failures or self._run.stage.stop.count:
+            self._early.close()
+            return
+        to_come = {step.id for step in self._waiting if not step.fresh}
+        for step in self._waiting:
+            before = [attempt for attempt in self._running if attempt.step.id in step.after]
+            near = all(attempt.nears_its_end for attempt in before) and to_come.isdisjoint(step.after)
+            if step.can_wait and not step.fresh and before and near:
+                self._early.start(step, [attempt.step for attempt in self._running])
 
     def _next(self) -> Step | None:
         unfinished = {step.id for step in (*self._waiting, *(attempt.step for attempt in self._running))}
@@ -257,7 +274,7 @@ class _Turns:
 
     def _start(self, step: Step) -> None:
         followers = () if self._plan.rehearsal else [each for each in self._plan.steps if step.id in each.after]
-        attempt = self._run.attempt(step, followers)
+        attempt = self._run.attempt(step, followers, self._early)
         trouble = attempt.start()
         if trouble is None:
             self._running.append(attempt)

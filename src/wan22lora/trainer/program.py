@@ -15,6 +15,7 @@ from .guard import require_known_musubi
 from .options import REFUSED, add_options
 from .ranks import Others, end_with_the_first, is_loss_of_another, rank, with_seed
 from .stopping import Stop
+from .waiting import wait_for_turn
 
 _PATIENCE_MINUTES = 120
 """How long processes wait for the first one, which may be waiting for room on a full disk."""
@@ -26,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     own = ArgumentParser(add_help=False, allow_abbrev=False)
     add_options(own)
     told, _ = own.parse_known_args(argv)  # musubi's own options are known only once musubi is
+    wait_for_turn(told.speed)
     events = Events(told.ledger, told.step_id, quiet=rank() > 0)
     others, code = None, 1
     try:

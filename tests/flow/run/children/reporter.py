@@ -4,7 +4,11 @@ It trains 6 steps, after the newest state. Faults: none, wait (goes on until it 
 state takes longer than anybody waits), loads (waits before it has begun), deaf (ignores signals), torn (dies within a
 line), nan, out-of-memory, out-of-memory-while-loading, disk-full, wrong-musubi, error (training-failed with that
 reason), silent (exits with 1 and tells nothing), paused (pauses for a moment), noted (waits in the middle until the
-ledger has a note).
+ledger has a note), next (waits in the middle until the file is there that UNTIL names in the
+environment), next-fails (the same, and exits with 1 then).
+
+Started before its turn it waits for it as the trainer extension does, and writes its number into the file that WAITING
+names; with WAITS_BADLY in the environment it closes its standard input instead. STEP is the id of its step.
 """
 
 import json
@@ -14,8 +18,19 @@ import sys
 import time
 from pathlib import Path
 
-from patience import wait_for_note
+from patience import wait_for_file, wait_for_note
 
+if os.environ.pop("WAN22LORA_WAITS", ""):
+    print("started before its turn", flush=True)
+    if os.environ.get("WAITS_BADLY"):
+        os.close(0)
+    unready = Path(os.environ["WAITING"] + ".unready")
+    unready.write_text(str(os.getpid()))
+    unready.rename(os.environ["WAITING"])
+    if os.environ.get("WAITS_BADLY"):
+        time.sleep(60)
+    if os.read(0, 3) != b"go\n":
+        sys.exit(0)
 TOTAL = 6
 ledger, states, result, fault = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -24,7 +39,10 @@ training = False
 
 
 def line(event: str, **fields: object) -> bytes:
-    return json.dumps({"t": time.time(), "event": event, "id": "train-high", **fields}).encode() + b"\n"
+    return (
+        json.dumps({"t": time.time(), "event": event, "id": os.environ.get("STEP", "train-high"), **fields}).encode()
+        + b"\n"
+    )
 
 
 def emit(event: str, **fields: object) -> None:
@@ -96,6 +114,10 @@ while step < TOTAL:
         os.kill(os.getpid(), signal.SIGKILL)
     if step == 3 and fault == "noted":
         wait_for_note(ledger)
+    if step == 3 and fault.startswith("next"):
+        wait_for_file(Path(os.environ["UNTIL"]))
+        if fault == "next-fails":
+            sys.exit(1)
     if step == 3 and fault == "paused":
         emit("paused", text="no room for a state; waiting for room")
         time.sleep(0.2)
