@@ -15,12 +15,14 @@ _BARE = re.compile(rf"^[\s,{BYTE_ORDER_MARK}]+|[\s,{BYTE_ORDER_MARK}]+$")
 _BETWEEN = " \t\r\n,"
 """What may stand between the trigger and what follows it."""
 _ENDS = ".,;:!?"
+_SENTENCE_ENDS = (".", ";", ":", "!", "?")
 
 
 def with_opening(trigger: str | None, prefix: str | None) -> Edit:
     """Puts `trigger, prefix. ` in front, each part where it is missing; what it made it leaves alone.
 
-    The trigger is missing where it stands nowhere in the caption: one that stands further behind is not repeated.
+    The trigger is missing where it stands nowhere in the caption: one that stands further behind is not repeated, and
+    one at the beginning in other capitals, as chats begin sentences, is put right.
     Raises SpecError where both are empty.
     """
     words, lead = _BARE.sub("", trigger or ""), _BARE.sub("", prefix or "")
@@ -29,9 +31,9 @@ def with_opening(trigger: str | None, prefix: str | None) -> Edit:
 
     def edit(text: str) -> str:
         body = _BEFORE.sub("", text)
-        made = body
-        if lead and not body.startswith(lead):
-            first, rest = _after(body, words)
+        made = _spelt(body, words)
+        if lead and not made.startswith(lead):
+            first, rest = _after(made, words)
             if not rest.startswith(lead):
                 made = first + _joined(lead, rest)
         if words and words not in made:
@@ -41,12 +43,21 @@ def with_opening(trigger: str | None, prefix: str | None) -> Edit:
     return edit
 
 
+def _spelt(body: str, words: str) -> str:
+    """With the leading trigger in its own capitals."""
+    begins, rest = body[: len(words)], body[len(words) :]
+    if not words or words in body or begins.lower() != words.lower() or (rest and rest[0] not in _BETWEEN + _ENDS):
+        return body
+    return words + rest
+
+
 def _after(body: str, words: str) -> tuple[str, str]:
     """The leading trigger with what separates it, and the rest."""
     if not words or not body.startswith(words):
         return "", body
     rest = body[len(words) :]
-    follows = rest.lstrip(_BETWEEN)
+    follows = rest[1:] if rest[:1] in _SENTENCE_ENDS and not rest[1:2].strip() else rest
+    follows = follows.lstrip(_BETWEEN)
     if rest and rest[0] not in _BETWEEN + _ENDS:
         return "", body  # a longer word
     return f"{words}, ", follows

@@ -36,9 +36,9 @@ def trigger_remarks(where: str, trigger: str | None) -> Iterator[Remark]:
             "trigger-common",
             "warning",
             where,
-            f"the trigger `{trigger}` is an everyday word",
+            f"the trigger `{trigger}` is an everyday word or name",
             "the model already has a meaning for it, which the LoRA fights and changes in every prompt"
-            " (told from a short built-in list of English words)",
+            " (told from a short built-in list of English words and names)",
             "Use a word that means nothing, such as `zxq` or a made-up name.",
         )
 

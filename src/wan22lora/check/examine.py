@@ -33,22 +33,28 @@ def examine(
     trained: Sequence[Scan] | None = None,
     trigger: str | None = None,
     trigger_at: str = "",
+    style: bool = False,
     memory: Memory | None = None,
     thorough: bool = False,
 ) -> tuple[Remark, ...]:
     """Everything there is to say, worst first.
 
-    `findings` are what `train` says of the datasets, `trained` the datasets without what is held out; `memory` and
-    `thorough` as in look_at.
+    `findings` are what `train` says of the datasets, `trained` the datasets without what is held out; with `style`
+    the LoRA learns a style, not what is shown; `memory` and `thorough` as in look_at.
     """
     everything = [replace(scan, items=(*scan.items, *scan.uncaptioned)) for scan in scans]
     looked = look_at(everything, memory, thorough=thorough)
-    by_rules = _remarks(scans, looked, scans if trained is None else trained, trigger, trigger_at)
+    by_rules = _remarks(scans, looked, scans if trained is None else trained, trigger, trigger_at, style)
     return worst_first([*map(from_finding, findings), *by_rules])
 
 
 def _remarks(
-    scans: Sequence[Scan], looked: Sequence[Looked], trained: Sequence[Scan], trigger: str | None, trigger_at: str
+    scans: Sequence[Scan],
+    looked: Sequence[Looked],
+    trained: Sequence[Scan],
+    trigger: str | None,
+    trigger_at: str,
+    style: bool,
 ) -> Iterator[Remark]:
     for scan, each in zip(scans, looked, strict=True):
         source = scan.source
@@ -59,7 +65,7 @@ def _remarks(
             yield from fit_remarks(source, each.scan.items)
             yield from clip_remarks(each)
         yield from caption_remarks(scan, trigger)
-        yield from wording_remarks(scan, trigger)
+        yield from wording_remarks(scan, trigger, style=style)
     for scan in trained:
         yield from batch_remarks(scan)
     yield from duplicate_remarks(looked)

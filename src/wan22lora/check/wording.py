@@ -23,32 +23,65 @@ def _first_of_each(*lines: str) -> dict[str, str]:
 
 
 _COLOURS = _first_of_each(
-    *("black", "brown", "white", "silver", "blue", "green", "hazel", "amber", "pink", "purple", "orange"),
-    *("blonde blond golden", "red ginger auburn", "grey gray"),
+    *("black", "brown brunette", "white", "silver", "blue", "green", "hazel", "amber", "pink", "purple", "orange"),
+    *("blonde blond golden", "red ginger auburn redhead redheaded", "grey gray", "dark"),
 )
-_PART = re.compile(rf"\b({'|'.join(_COLOURS)})(?:[ -]+[a-z]+){{0,2}}[ -]+(hair|eyes|beard|fur)\b", re.IGNORECASE)
+_PART = re.compile(
+    r"\b(hair|eye|beard|fur)(?:s|ed)?\b"
+    r"(?!\W(?:ribbon|clip|tie|band|bow|pin|net|brush|dryer|ornament|accessor|shadow|liner|lash|patch|glass|brow))",
+    re.IGNORECASE,
+)
+_BEFORE = re.compile(r"(?:\b[a-z]+[ -]+){1,4}$", re.IGNORECASE)
+"""The words before a part that no comma keeps from it."""
+_FAR = 60
+"""Characters in which those are looked for."""
+_PART_IS = re.compile(rf"\b(hair|eye|beard|fur)s? (?:is|are) (?:[a-z]+ )?({'|'.join(_COLOURS)})\b", re.IGNORECASE)
+_WHOSE = re.compile(r"\b(blonde?|brunette|redhead(?:ed)?)\b", re.IGNORECASE)
+"""Words that tell of hair without the word."""
+_OTHER_THING = re.compile(r"\b(?:and|or|with|in|on|of|her|his|their|its)\b", re.IGNORECASE)
+"""What stands before one of these is about something else."""
+_PARTS = {"eye": "eyes"}
 _MEDIA = _first_of_each(
-    *("photo photograph snapshot", "painting", "watercolour watercolor", "anime", "manga", "cartoon", "comic"),
+    *("photo photograph snapshot selfie", "painting", "watercolour watercolor", "anime", "manga", "cartoon", "comic"),
     *("sketch", "drawing", "render", "illustration"),
 )
-_MEDIUM = re.compile(rf"\b({'|'.join(_MEDIA)})\b", re.IGNORECASE)
+_MEDIUM = re.compile(
+    rf"(?:(?!\b(?:at|on|with|by|near|to|from|of|holding|beside|under|over|behind|and)\b)[^.])*?"
+    rf"\b({'|'.join(_MEDIA)})\b(?! ?(?:book|frame|shop|album|store))",
+    re.IGNORECASE,
+)
+"""The kind of picture, told at the beginning; one that somebody looks at or holds is a thing in the picture."""
+_BEGINNING = 200
+"""Characters of a caption in which it is looked for."""
+_STYLE_OF = re.compile(r"\b(?:in the style of|style of)\b", re.IGNORECASE)
 _SHARE = 0.5
 """Of the captions that tell a part's look, those that must agree before the others count as slips: with fewer, several
 persons or things are shown.
 """
+_PLACE = r"(?:the )?(?:\w+ )?(?:corner|bottom|top|edge|side|border)s?"
 _UNWANTED = re.compile(
-    r"\b(watermark|signature|time ?stamp|subtitles?|jpe?g artifacts|compression artifacts|speech bubble|url)s?\b",
+    r"\b(?:watermark(?:s|ed)?|time[ -]?stamp(?:s|ed)?|subtitles?|jpe?g artifacts|compression artifacts|urls?"
+    r"|speech bubbles?|text overlays?|overlaid text|overlay text|letterbox(?:ed|ing)?"
+    # Not a signature move, style or smile.
+    r"|signatures?(?=\W*$|\W*[,.;:)]| (?:in|at|on|near|of|by|is|are|visible|below|along)\b)"
+    # Not one on a shirt.
+    rf"|logos?(?= (?:in|at|on|near|along) {_PLACE}\b)"
+    rf"|black bars(?= (?:above and below|on both sides|(?:at|on|along) {_PLACE}\b)))\b",
     re.IGNORECASE,
 )
+_HINTS = ("mark", "stamp", "title", "artifacts", "url", "bubble", "text", "letterbox", "signature", "logo", "bars")
+"""Without one of them there is nothing unwanted; looking for these is quick."""
+_NOT_THERE = re.compile(r"\b(?:no|without|without an?|without any|free of) $", re.IGNORECASE)
 
 
-def wording_remarks(scan: Scan, trigger: str | None) -> Iterator[Remark]:
-    """For one dataset; without a trigger there is nothing whose look could be its own."""
+def wording_remarks(scan: Scan, trigger: str | None, *, style: bool = False) -> Iterator[Remark]:
+    """For one dataset; without a trigger there is nothing whose look could be its own.
+
+    With `style` the trigger's own look is the kind of picture, and persons in it may look as they like.
+    """
     if trigger is not None:
-        yield from _varying_looks(scan, trigger)
-    unwanted = tuple(
-        named(item.path, match[0].lower()) for item in scan.items if (match := _UNWANTED.search(item.caption))
-    )
+        yield from _varying_looks(scan, trigger, style)
+    unwanted = tuple(named(item.path, word) for item in scan.items if (word := _unwanted_in(item.caption)))
     if unwanted:
         yield Remark(
             "caption-unwanted",
@@ -61,11 +94,22 @@ def wording_remarks(scan: Scan, trigger: str | None) -> Iterator[Remark]:
         )
 
 
-def _varying_looks(scan: Scan, trigger: str) -> Iterator[Remark]:
+def _unwanted_in(caption: str) -> str:
+    """The first thing of the kind that a caption does not deny; empty where there is none."""
+    low = caption.lower()
+    if not any(hint in low for hint in _HINTS):
+        return ""
+    for match in _UNWANTED.finditer(caption):
+        if not _NOT_THERE.search(caption[max(0, match.start() - 12) : match.start()]):
+            return match[0].lower()
+    return ""
+
+
+def _varying_looks(scan: Scan, trigger: str, style: bool) -> Iterator[Remark]:
     looks: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for item in scan.items:
         if trigger in item.caption:
-            for what, look in _looks_told(item.caption.replace(trigger, " ")):
+            for what, look in _looks_told(item.caption.replace(trigger, " "), style):
                 looks[what][look].append(item)
     told: list[Named] = []
     for what, by_look in looks.items():
@@ -87,15 +131,28 @@ def _varying_looks(scan: Scan, trigger: str) -> Iterator[Remark]:
         )
 
 
-def _looks_told(caption: str) -> Iterator[tuple[str, str]]:
+def _looks_told(caption: str, style: bool) -> Iterator[tuple[str, str]]:
     """At most one look of each part; of a part that is named twice, as of two persons, none."""
-    parts: dict[str, set[str]] = defaultdict(set)
-    for colour, part in _PART.findall(caption):
-        parts[part.lower()].add(_COLOURS[colour.lower()])
-    yield from ((part, looks.pop()) for part, looks in parts.items() if len(looks) == 1)
-    medium = _MEDIUM.search(caption)
+    medium = _MEDIUM.match(_STYLE_OF.sub(" ", caption[:_BEGINNING]))
     if medium:
         yield "kind of picture", _MEDIA[medium[1].lower()]
+    if style:
+        return
+    parts: dict[str, set[str]] = defaultdict(set)
+    low = caption.lower()
+    parts_named = any(part in low for part in ("hair", "eye", "beard", "fur"))
+    for part in _PART.finditer(caption) if parts_named else ():
+        before = _BEFORE.search(caption[max(0, part.start() - _FAR) : part.start()])
+        words = re.split("[ -]+", _OTHER_THING.split(before[0])[-1].lower()) if before else []
+        # Of several the one that is next to it: dark brown is brown.
+        colours = [word for word in words if word in _COLOURS]
+        if colours:
+            parts[part[1].lower()].add(_COLOURS[colours[-1]])
+    for named_part, colour in _PART_IS.findall(caption) if parts_named else ():
+        parts[named_part.lower()].add(_COLOURS[colour.lower()])
+    for word in _WHOSE.findall(caption) if any(hint in low for hint in ("blond", "brunette", "redhead")) else ():
+        parts["hair"].add(_COLOURS[word.lower()])
+    yield from ((_PARTS.get(each, each), looks.pop()) for each, looks in parts.items() if len(looks) == 1)
 
 
 def _line(what: str, look: str, items: Sequence[Item]) -> str:

@@ -1,6 +1,8 @@
-"""Whether a trigger is an everyday word. A heuristic: a short list of our own, not a dictionary."""
+"""Whether a trigger is an everyday word or name. A heuristic: a short list of our own, not a dictionary."""
 
 from __future__ import annotations
+
+import re
 
 _LISTED = """
 a an the and or of in on at with by for from to is are
@@ -20,12 +22,18 @@ chair table bed door window box bag bottle cup plate phone computer camera clock
 apple bread cake cheese coffee tea milk egg meat pizza chocolate fruit
 walk walking run running jump jumping dance dancing sit sitting stand standing fly flying swim smile smiling fight kiss
 turn spin move motion zoom pan slow
+screencap screenshot artstyle aesthetic cinematic cyberpunk steampunk noir neon pixel fantasy horror scifi
+lego clay felt origami collage sculpture statue illustration
+james john robert michael david daniel thomas paul peter mark luke adam ben sam tom jack leo max alex
+mary anna emma olivia sophia sarah laura julia maria elena lucy alice lily rose luna chloe mia eva
+my your our his her its this that new
 love life dream magic power music song game world time space war peace nature beauty shadow spirit soul
 """
 COMMON = frozenset(_LISTED.split())
 
 
 def is_common(trigger: str) -> bool:
-    """True when every word of it is in the list, or is the plural of one that is."""
-    words = trigger.lower().replace("-", " ").replace("_", " ").split()
+    """True when every word of it is in the list, or is the plural of one that is; a number behind it is none."""
+    words = [word.rstrip("0123456789") for word in re.split(r"[\s_-]+", trigger.lower().strip(" _-"))]
+    words = [word for word in words if word]
     return bool(words) and all(word in COMMON or (word.endswith("s") and word[:-1] in COMMON) for word in words)

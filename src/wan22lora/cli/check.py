@@ -123,6 +123,7 @@ def _of_run(file: Path, musubi: Path | None, memory: Memory, thorough: bool) -> 
         trained=trained,
         trigger=spec.trigger,
         trigger_at=spec.where("trigger"),
+        style=spec.preset == "style",
         memory=memory,
         thorough=thorough,
     )

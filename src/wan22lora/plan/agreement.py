@@ -46,6 +46,10 @@ def _without_trigger(spec: Spec, scan: Scan, trigger: str) -> Iterator[Finding]:
         return
     message = f"{len(without)} of {len(scan.items)} captions lack the trigger `{trigger}`"
     message += f": {listed([item.path.name for item in without])}"
+    if other := sum(trigger.lower() in item.caption.lower() for item in without):
+        message += (
+            f"; {other} {'has' if other == 1 else 'have'} it in other capitals, which is another word to the model"
+        )
     about = tuple(Named(item.path.name, (item.path,)) for item in without)
     place = scan.source.place
     classes = list(dict.fromkeys(class_ for expert in spec.experts if (class_ := class_of(expert)) is not None))

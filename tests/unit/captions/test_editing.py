@@ -19,6 +19,9 @@ WORDS = PIECES.map("".join)
     ("text", "trigger", "prefix", "expected"),
     [
         ("a cat", "zxq", None, "zxq, a cat"),
+        ("Zxq, a cat", "zxq", None, "zxq, a cat"),
+        ("ZXQ. A cat.", "zxq", "photo", "zxq, photo, A cat."),
+        ("Zxqs are cats", "zxq", None, "zxq, Zxqs are cats"),
         ("a cat", None, "photo.", "photo. a cat"),
         ("a cat", "zxq", "photo of", "zxq, photo of, a cat"),
         ("zxq, a cat", "zxq", "photo", "zxq, photo, a cat"),

@@ -58,7 +58,22 @@ def test_an_everyday_word_as_trigger_is_a_warning(
 
 @pytest.mark.parametrize(
     ("trigger", "common"),
-    [("woman", True), ("Red Dogs", True), ("paper_house", True), ("zxq", False), ("zxq woman", False), ("", False)],
+    [
+        ("woman", True),
+        ("Red Dogs", True),
+        ("paper_house", True),
+        ("zxq", False),
+        ("zxq woman", False),
+        ("", False),
+        ("Emma", True),
+        ("cartoon screencap", True),
+        ("my-style", True),
+        ("girl1", True),
+        ("zxq-person", False),
+        ("rm artstyle", False),
+        ("paperworld", False),
+        ("2024", False),
+    ],
 )
 def test_a_trigger_is_common_when_all_of_its_words_are(trigger: str, common: bool) -> None:
     assert is_common(trigger) is common

@@ -166,6 +166,13 @@ def test_one_caption_without_the_trigger_is_an_error_at_its_file(prepare: Prepar
     assert "`preservation: null`" in found[0].fix
 
 
+def test_a_trigger_in_other_capitals_is_named_as_such(prepare: Prepare, pictures: Path) -> None:
+    (pictures / "03.txt").write_text("a house", encoding="utf-8")
+    (pictures / "04.txt").write_text("Paperworld. A house.", encoding="utf-8")
+    found = [finding for finding in prepare(PERSON).dataset_findings if finding.level == "error"]
+    assert "03.png, 04.png; 1 has it in other capitals, which is another word to the model" in found[0].message
+
+
 def test_many_captions_without_the_trigger_are_one_error(prepare: Prepare, pictures: Path) -> None:
     for path in pictures.glob("*.txt"):
         path.write_text("a house", encoding="utf-8")
