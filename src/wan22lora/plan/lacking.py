@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from wan22lora.errors import Finding
+from wan22lora.errors import Finding, command
 from wan22lora.machine.settings import Machine
 from wan22lora.models.arriving import is_arriving
 from wan22lora.musubi.checkout import commit_from_files
+from wan22lora.musubi.pins import Pin
 from wan22lora.musubi.programs import TRAIN, Programs
 from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import Step, StepId
 from wan22lora.plan.shared import too_few_gpus
+from wan22lora.plan.weights import Weights
+from wan22lora.spec.resolved import Expert
 
 WEIGHTS_OF_STEP: Mapping[StepId, str] = {
     "cache-latents": "vae",
@@ -33,22 +35,31 @@ def arriving(prepared: Prepared, step: Step) -> Path | None:
 
 def lacking(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
     """What must be on the machine before the plan's steps can start; not the files that are on their way."""
-    programs = Programs(machine.musubi, machine.python)
+    yield from _musubi(prepared.spec.pin, machine)
+    yield from too_few_gpus(prepared.spec, machine)
+    for expert in prepared.spec.experts:
+        yield from _named_files(expert)
+    for step in prepared.plan.steps:
+        if not step.fresh and not arriving(prepared, step):
+            yield from _weights(prepared.weights[WEIGHTS_OF_STEP[step.id]])
+
+
+def _musubi(pin: Pin, machine: Machine) -> Iterator[Finding]:
+    checkout = str(machine.musubi)
     if not machine.musubi.is_dir():
         yield Finding(
-            str(machine.musubi),
+            checkout,
             f"is where musubi-tuner should be ({machine.musubi_from}), and is no folder",
             "wan22lora setup; or name a checkout with --musubi or WAN22LORA_MUSUBI",
         )
-    elif not programs.script(TRAIN).is_file():
-        yield Finding(str(machine.musubi), "is no checkout of musubi-tuner: src/musubi_tuner is not in it")
-    elif (commit := commit_from_files(machine.musubi)) not in (None, prepared.spec.pin.revision):
-        pin = prepared.spec.pin
+    elif not Programs(machine.musubi, machine.python).script(TRAIN).is_file():
+        yield Finding(checkout, "is no checkout of musubi-tuner: src/musubi_tuner is not in it")
+    elif (commit := commit_from_files(machine.musubi)) not in (None, pin.revision):
         yield Finding(
-            str(machine.musubi),
+            checkout,
             f"is at {commit}; the run was checked against {pin.name} ({pin.revision[:7]}), and other revisions have "
             "other options and defaults",
-            f"git -C {shlex.quote(str(machine.musubi))} checkout --detach {pin.revision}, or wan22lora setup",
+            f"{command('git', '-C', checkout, 'checkout', '--detach', pin.revision)}, or wan22lora setup",
         )
     if not machine.python.exists():
         yield Finding(
@@ -56,20 +67,23 @@ def lacking(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
             "is where the Python of musubi's environment should be, and is not",
             "wan22lora setup; or name another with WAN22LORA_MUSUBI_PYTHON",
         )
-    yield from too_few_gpus(prepared.spec, machine)
-    for expert in prepared.spec.experts:
-        if expert.settings.network_weights and not Path(expert.settings.network_weights).is_file():
-            yield Finding(expert.where("network_weights"), f"{expert.settings.network_weights} is not there")
-        for name in ("sample_prompts", "resume"):
-            given = expert.options.get(name)
-            if given and not Path(str(given)).exists():
-                yield Finding(str(expert.option_origins[name]), f"{given} is not there")
-    for step in prepared.plan.steps:
-        weights = prepared.weights[WEIGHTS_OF_STEP[step.id]]
-        if step.fresh or arriving(prepared, step):
-            continue
-        if not weights.exists:
-            fix = "correct the path in run.yaml"
-            if weights.fetched_as:
-                fix = f"wan22lora models fetch {weights.fetched_as}; or models: {{{weights.name}: PATH}} in run.yaml"
-            yield Finding(weights.where, f"{weights.path} is not there", fix)
+
+
+def _named_files(expert: Expert) -> Iterator[Finding]:
+    """Files that run.yaml names, weights aside."""
+    start = expert.settings.network_weights
+    if start and not Path(start).is_file():
+        yield Finding(expert.where("network_weights"), f"{start} is not there")
+    for name in ("sample_prompts", "resume"):
+        given = expert.options.get(name)
+        if given and not Path(str(given)).exists():
+            yield Finding(expert.where_option(name), f"{given} is not there")
+
+
+def _weights(weights: Weights) -> Iterator[Finding]:
+    if weights.exists:
+        return
+    fix = "correct the path in run.yaml"
+    if weights.fetched_as:
+        fix = f"wan22lora models fetch {weights.fetched_as}; or models: {{{weights.name}: PATH}} in run.yaml"
+    yield Finding(weights.where, f"{weights.path} is not there", fix)

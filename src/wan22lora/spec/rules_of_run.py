@@ -15,36 +15,11 @@ GLOB_CHARACTERS = "[]*?"
 def broken_by_run(spec: Spec, document: Document) -> Iterator[Finding]:
     """What the run as a whole breaks."""
     pair = len(spec.experts) > 1
-    models = document.data.get("models") or {}
-    for key in ("dit",) if pair else ("high", "low"):
-        if key in models:
-            where = f"{document.place(('models', key))} models.{key}"
-            yield Finding(
-                where,
-                f"is not used by {spec.task.name}",
-                "models.high and models.low" if pair else "models.dit",
-            )
-    if not pair:
-        for key in ("experts", "musubi"):
-            for name in document.data.get(key) or {}:
-                if name in ("high", "low", "train-high", "train-low"):
-                    where = f"{document.place((key, name))} {key}.{name}"
-                    yield Finding(where, f"{spec.task.name} has a single expert", "write it under train")
+    yield from _unused_models(spec, document, ("dit",) if pair else ("high", "low"))
     if pair:
-        names = [expert.settings.output_name or f"{spec.name}-{expert.name}" for expert in spec.experts]
-        if names[0] == names[1]:
-            at = next(each for each in spec.experts if each.settings.output_name is not None)
-            fix = "experts: {high: {output_name: …}, low: {output_name: …}}"
-            yield Finding(at.where("output_name"), "is the same for both experts: one file would win", fix)
-        files = [_weights(spec, expert) for expert in spec.experts]
-        if files[0] is not None and files[0] == files[1]:
-            own = next((each for each in spec.experts if each.settings.checkpoint), None)
-            if own is not None:
-                text = "is the same file for both experts: both LoRAs would fit one expert"
-                yield Finding(own.where("checkpoint"), text, "two files")
-            else:
-                where = f"{document.place(('models', 'low'))} models.low"
-                yield Finding(where, "is the same file as models.high: both LoRAs would fit one expert", "two files")
+        yield from _one_file_for_both(spec, document)
+    else:
+        yield from _keys_of_a_pair(spec, document)
     yield from _settings_of_clips(spec, document)
     bad = sorted(set(str(spec.folder)) & set(GLOB_CHARACTERS))
     if bad:
@@ -53,6 +28,39 @@ def broken_by_run(spec: Spec, document: Document) -> Iterator[Finding]:
             f"{spec.folder} holds {' '.join(bad)}: musubi reads its caches with a pattern and would find none (DS:508)",
             "folder: a path without [ ] * ?",
         )
+
+
+def _unused_models(spec: Spec, document: Document, unused: tuple[str, ...]) -> Iterator[Finding]:
+    for key in unused:
+        if key in (document.data.get("models") or {}):
+            where = f"{document.place(('models', key))} models.{key}"
+            fix = "models.high and models.low" if key == "dit" else "models.dit"
+            yield Finding(where, f"is not used by {spec.task.name}", fix)
+
+
+def _keys_of_a_pair(spec: Spec, document: Document) -> Iterator[Finding]:
+    for key in ("experts", "musubi"):
+        for name in document.data.get(key) or {}:
+            if name in ("high", "low", "train-high", "train-low"):
+                where = f"{document.place((key, name))} {key}.{name}"
+                yield Finding(where, f"{spec.task.name} has a single expert", "write it under train")
+
+
+def _one_file_for_both(spec: Spec, document: Document) -> Iterator[Finding]:
+    names = [expert.settings.output_name or f"{spec.name}-{expert.name}" for expert in spec.experts]
+    if names[0] == names[1]:
+        at = next(each for each in spec.experts if each.settings.output_name is not None)
+        fix = "experts: {high: {output_name: …}, low: {output_name: …}}"
+        yield Finding(at.where("output_name"), "is the same for both experts: one file would win", fix)
+    files = [_weights(spec, expert) for expert in spec.experts]
+    if files[0] is not None and files[0] == files[1]:
+        own = next((each for each in spec.experts if each.settings.checkpoint), None)
+        if own is not None:
+            text = "is the same file for both experts: both LoRAs would fit one expert"
+            yield Finding(own.where("checkpoint"), text, "two files")
+        else:
+            where = f"{document.place(('models', 'low'))} models.low"
+            yield Finding(where, "is the same file as models.high: both LoRAs would fit one expert", "two files")
 
 
 def _weights(spec: Spec, expert: Expert) -> str | None:
