@@ -276,10 +276,7 @@ class _Builder:
 
     def _train(self, expert: Expert, learned: Learned) -> Step:
         settings = expert.settings
-        output_name = settings.output_name or "-".join(
-            part for part in (self.spec.name, "" if expert.name == "single" else expert.name) if part
-        )
-        step: StepId = "train" if expert.name == "single" else "train-high" if expert.name == "high" else "train-low"
+        output_name, step = self.spec.output_name(expert), expert.step
         done, kept = self.history.keys.get(step, {}), self.history.states.get(step, Kept())
         states = states_of(self.spec.folder, step)
         output = self.spec.folder / "output"

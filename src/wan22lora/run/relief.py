@@ -79,7 +79,7 @@ def _lower(spec: Spec, expert: Expert, failure: OutOfMemory) -> GpuMemory | None
 
 
 def _until(spec: Spec, step: str) -> list[str]:
-    steps = [expert.step for expert in spec.experts]
+    steps: list[str] = [expert.step for expert in spec.experts]
     return steps[: steps.index(step) + 1]
 
 

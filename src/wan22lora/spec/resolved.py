@@ -14,6 +14,9 @@ from wan22lora.spec.layers import Origin
 from wan22lora.spec.model import DatasetSettings, TrainSettings
 from wan22lora.spec.tasks import ExpertName, Task
 
+TrainingStep = Literal["train", "train-high", "train-low"]
+_STEPS: dict[ExpertName, TrainingStep] = {"single": "train", "high": "train-high", "low": "train-low"}
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -68,8 +71,9 @@ class Expert(Resolved):
         return str(self.option_origins[name]) if name in self.option_origins else f"musubi.{name}"
 
     @property
-    def step(self) -> str:
-        return "train" if self.name == "single" else f"train-{self.name}"
+    def step(self) -> TrainingStep:
+        """The step of a plan that trains it."""
+        return _STEPS[self.name]
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,11 @@ class Spec:
     def asks_for_speed(self) -> bool:
         """Whether a file says `speed:`, so that no other will do."""
         return "speed" in self.origins
+
+    def output_name(self, expert: Expert) -> str:
+        """An expert's LoRA file without its ending."""
+        own = self.name if expert.name == "single" else f"{self.name}-{expert.name}"
+        return expert.settings.output_name or own
 
     def where(self, key: str, *inside: str) -> str:
         """`run.yaml:4:1 validation` for a key at the top, or for one inside its mapping; the head of the file for one

@@ -47,7 +47,7 @@ def _keys_of_a_pair(spec: Spec, document: Document) -> Iterator[Finding]:
 
 
 def _one_file_for_both(spec: Spec, document: Document) -> Iterator[Finding]:
-    names = [expert.settings.output_name or f"{spec.name}-{expert.name}" for expert in spec.experts]
+    names = [spec.output_name(expert) for expert in spec.experts]
     if names[0] == names[1]:
         at = next(each for each in spec.experts if each.settings.output_name is not None)
         fix = "experts: {high: {output_name: …}, low: {output_name: …}}"
