@@ -13,7 +13,8 @@ from PIL import Image
 
 from wan22lora.machine.settings import Machine
 from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN, option_tokens
-from wan22lora.plan.build import History, Prepared, prepare
+from wan22lora.plan.build import prepare
+from wan22lora.plan.prepared import History, Prepared
 from wan22lora.spec.load import load_spec
 from wan22lora.spec.presets import preset_names
 from wan22lora.spec.template import wants_clips

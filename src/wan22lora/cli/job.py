@@ -35,9 +35,10 @@ def carry_out_or_show(
     from wan22lora.machine.ram import read_ram
     from wan22lora.machine.settings import cpu_cores, memory_folder, read_machine
     from wan22lora.plan.at_once import at_once
-    from wan22lora.plan.build import Prepared, prepare
+    from wan22lora.plan.build import prepare
     from wan22lora.plan.continuation import EXTEND, raise_refusals
     from wan22lora.plan.lacking import lacking
+    from wan22lora.plan.prepared import Prepared
     from wan22lora.run.carry_out import carry_out_as_weights_arrive, read_history
     from wan22lora.run.left_running import wait_for_left_running
     from wan22lora.run.relief import carry_out_with_relief

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from wan22lora.errors import Finding
 from wan22lora.musubi.programs import is_program
 from wan22lora.plan.at_once import trainings_at_once
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import PlannedFile, Step
+from wan22lora.plan.prepared import Prepared
 from wan22lora.plan.states import FOLDER, KEY_FILE, finished_file
 from wan22lora.run.caching import ARRIVING
 from wan22lora.run.folder import RunFolder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wan22lora.dataset.problems import listed
-from wan22lora.plan.build import Prepared
+from wan22lora.plan.prepared import Prepared
 
 
 def summary(prepared: Prepared) -> Iterator[str]:

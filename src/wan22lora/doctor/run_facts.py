@@ -11,8 +11,9 @@ from wan22lora.dataset.scan import Scan, scan
 from wan22lora.errors import Failure, Finding
 from wan22lora.machine.settings import Machine
 from wan22lora.plan.agreement import disagreements
-from wan22lora.plan.build import Prepared, prepare
+from wan22lora.plan.build import prepare
 from wan22lora.plan.choice import memory_choices, with_memory
+from wan22lora.plan.prepared import Prepared
 from wan22lora.plan.sources import sources
 from wan22lora.plan.too_large import memory_notes
 from wan22lora.plan.weights import Weights, weights_findings, weights_of

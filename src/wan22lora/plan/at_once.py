@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from wan22lora.errors import Finding
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.loading_ram import swapping_ram
 from wan22lora.plan.model import Plan, Step
+from wan22lora.plan.prepared import Prepared
 
 GPU_VARIABLE, THREADS_VARIABLE = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
 

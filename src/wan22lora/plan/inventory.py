@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.caches import CacheState, Stale
 from wan22lora.plan.class_captions import FOLDER_PREFIX
 from wan22lora.plan.made_from import item_of
 from wan22lora.plan.manifest import ENDINGS, CacheKind, Key, Manifest, kind_of, record_name
+from wan22lora.plan.prepared import Prepared
 from wan22lora.plan.sources import cache_folder_of
 
 Standing = Literal["current", "to encode", "to take over", "unwanted", "foreign"]

@@ -11,8 +11,8 @@ from wan22lora.models.arriving import is_arriving
 from wan22lora.musubi.checkout import commit_from_files
 from wan22lora.musubi.pins import Pin
 from wan22lora.musubi.programs import TRAIN, Programs
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import Step, StepId
+from wan22lora.plan.prepared import Prepared
 from wan22lora.plan.shared import too_few_gpus
 from wan22lora.plan.weights import Weights
 from wan22lora.spec.resolved import Expert

@@ -16,12 +16,12 @@ from wan22lora.musubi.diagnoses import diagnose
 from wan22lora.musubi.log_lines import parse
 from wan22lora.plan.adoption import Offers, caches_beside, manifests_of
 from wan22lora.plan.at_once import trainings_at_once
-from wan22lora.plan.build import History, Prepared
 from wan22lora.plan.continuation import raise_refusals
 from wan22lora.plan.lacking import arriving, lacking
 from wan22lora.plan.made_from import item_of
 from wan22lora.plan.manifest import Manifest, read_manifest
 from wan22lora.plan.model import Step, StepId
+from wan22lora.plan.prepared import History, Prepared
 from wan22lora.plan.sources import cache_folder_of
 from wan22lora.plan.states import read_states, states_of
 from wan22lora.run.attempt import CACHING

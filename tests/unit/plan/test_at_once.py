@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from wan22lora.plan.at_once import at_once, trainings_at_once
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import Step
+from wan22lora.plan.prepared import Prepared
 
 PlanMaker = Callable[..., Prepared]
 RUN = "name: paper\npreset: style\ntrigger: paperworld\nimages: pictures\n"

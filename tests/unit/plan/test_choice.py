@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.choice import GpuMemory, chosen_memory, expected_gib, memory_of, stepped_down, with_settings
 from wan22lora.plan.fast_memory import Batch
 from wan22lora.plan.memory import FILLED, tokens
+from wan22lora.plan.prepared import Prepared
 from wan22lora.spec.load import load_spec
 from wan22lora.spec.resolved import Kept, Spec
 

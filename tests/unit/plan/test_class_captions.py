@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from wan22lora.dataset.scan import Scan
 from wan22lora.dataset.source import Item, Source
 from wan22lora.musubi.safetensors import write
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.class_captions import captions_file, class_folder
 from wan22lora.plan.contents import Contents
 from wan22lora.plan.manifest import read_manifest
+from wan22lora.plan.prepared import Prepared
 from wan22lora.run.caching import begin, drop_overtaken, settle
 
 if sys.version_info >= (3, 11):

@@ -14,7 +14,8 @@ from PIL import Image
 from wan22lora.dataset import memory
 from wan22lora.machine.settings import Machine
 from wan22lora.musubi.safetensors import write
-from wan22lora.plan.build import Prepared, prepare
+from wan22lora.plan.build import prepare
+from wan22lora.plan.prepared import Prepared
 from wan22lora.run.caching import settle
 from wan22lora.run.carry_out import read_history
 from wan22lora.spec.load import load_spec

@@ -14,8 +14,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.model import Step
+from wan22lora.plan.prepared import Prepared
 from wan22lora.spec.model import DataSettings, TrainSettings
 
 Make = Callable[..., Prepared]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.fast_memory import CONSTANTS, Batch, fast_peak_gib, keepable_gib
 from wan22lora.plan.memory import tokens
 from wan22lora.plan.model import Step
+from wan22lora.plan.prepared import Prepared
 from wan22lora.plan.training import differences
 from wan22lora.spec.resolved import Kept
 

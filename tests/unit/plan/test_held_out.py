@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from wan22lora.cli.show import plan_as_script
 from wan22lora.dataset.scan import Scan
 from wan22lora.dataset.source import Item, Source
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.held_out import hold_out, hold_out_findings
+from wan22lora.plan.prepared import Prepared
 
 RUN = """
 name: paper

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from wan22lora.machine.settings import Machine
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.lacking import lacking
+from wan22lora.plan.prepared import Prepared
 
 
 @pytest.mark.parametrize(("preset", "names"), [("style", ("t2v-high", "t2v-low")), ("i2v", ("i2v-high", "i2v-low"))])

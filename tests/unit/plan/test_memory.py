@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.memory import FILLED, peak_gib, tokens
+from wan22lora.plan.prepared import Prepared
 from wan22lora.spec.presets import read_hardware
 
 STILL = tokens(960, 960)

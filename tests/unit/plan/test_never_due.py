@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from wan22lora.plan.build import Prepared
+from wan22lora.plan.prepared import Prepared
 
 BASE = "name: paper\npreset: style\nimages: ./pictures\ntrigger: paperworld\n"
 Plan = Callable[..., Prepared]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from wan22lora.plan.build import Prepared
 from wan22lora.plan.memory import FILLED, largest_batch, peak_gib
+from wan22lora.plan.prepared import Prepared
 from wan22lora.plan.relief import Relief, advice, next_relief
 from wan22lora.spec.resolved import Spec
 

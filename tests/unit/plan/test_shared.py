@@ -10,8 +10,9 @@ import pytest
 
 from wan22lora.errors import SpecError
 from wan22lora.machine.settings import Machine
-from wan22lora.plan.build import Prepared, prepare
+from wan22lora.plan.build import prepare
 from wan22lora.plan.lacking import lacking
+from wan22lora.plan.prepared import Prepared
 from wan22lora.run.carry_out import read_history
 from wan22lora.spec.load import load_spec
 

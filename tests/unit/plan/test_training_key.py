@@ -9,7 +9,7 @@ import pytest
 from wan22lora.musubi.contract import load_contract
 from wan22lora.musubi.options import Option
 from wan22lora.musubi.pins import DEFAULT
-from wan22lora.plan.build import Prepared
+from wan22lora.plan.prepared import Prepared
 from wan22lora.plan.trainer_options import trainer_findings
 from wan22lora.trainer.options import OPTIONS
 

@@ -8,7 +8,7 @@ import pytest
 from wan22lora.errors import SpecError
 from wan22lora.machine.settings import Machine
 from wan22lora.musubi.safetensors import write
-from wan22lora.plan.build import Prepared
+from wan22lora.plan.prepared import Prepared
 from wan22lora.plan.weights import weights_findings, weights_of
 
 from ..conftest import as_nobody
