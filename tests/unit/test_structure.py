@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "wan22lora"
 PACKAGES = sorted(path.parent.name for path in SOURCE.glob("*/__init__.py"))
+MODULE = re.compile(r"`((?:\w+/)+\w+\.py)`")
 ROW = re.compile(r"\| `(\w+)/` \| [^|]+ \| ([^|]*) \|")
 TABLE = {row[1]: row[2].strip() for row in ROW.finditer((ROOT / "docs" / "architecture.md").read_text("utf-8"))}
 
@@ -33,6 +34,12 @@ def packages_imported_by(package: str) -> set[str]:
     files = (SOURCE / package).rglob("*.py")
     others = (module.split(".")[1] for file in files for module in imported(file) if module.startswith("wan22lora."))
     return {other for other in others if other in PACKAGES} - {package}
+
+
+def test_the_modules_that_are_named_exist() -> None:
+    named = MODULE.findall((ROOT / "docs" / "architecture.md").read_text("utf-8"))
+    assert named
+    assert [module for module in named if not (SOURCE / module).is_file() and not (ROOT / module).is_file()] == []
 
 
 def test_every_package_is_told_of() -> None:
