@@ -83,9 +83,8 @@ def test_a_changed_spec_is_refused_with_what_differs_in_both_experts_and_the_way
     done = train(trained)
     assert done.exit_code == 7
     for part in (
-        "train-high: --learning_rate was 3e-4, is 1e-4",
-        "train-low: --learning_rate was 3e-4, is 1e-4",
-        "train-low: --network_dim was 16, is 8",
+        "train-high and train-low: --learning_rate was 3e-4, is 1e-4",
+        "\ntrain-low: --network_dim was 16, is 8",
         "→ wan22lora train run.yaml --rehearse --restart",
         "nothing was started",
     ):
@@ -172,7 +171,7 @@ def test_more_epochs_go_on_when_they_are_called_an_extension(trained: Place) -> 
     describe(trained, "epochs: 5")
     refused = train(trained)
     assert refused.exit_code == 7
-    assert "train-high: --max_train_epochs was 3, is 5" in refused.stderr
+    assert "train-high and train-low: --max_train_epochs was 3, is 5" in refused.stderr
     assert "→ wan22lora train run.yaml --rehearse --extend" in refused.stderr
     done = train(trained, "--extend")
     assert done.exit_code == 0, done.output

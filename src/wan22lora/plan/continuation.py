@@ -98,22 +98,32 @@ def _under_extension(step: str, key: Mapping[str, str], before: Before, asked: A
         changes = _of_what_is_learned(differences(before.kept.key, key, before.say_learned))
         lost = ""
     if changes:
-        return _changed(step, changes, state, asked, total)
+        return _changed(step, changes, state, asked, total, f"put that back: {step} {_once_it_is_back(before, lost)}")
     if state is None:
         return Turn(lost)
     return Turn(f"{lost}{'; ' if lost else ''}{_continues(state, total)}", continues=state)
 
 
-def _changed(step: str, changes: Mapping[str, str], state: State | None, asked: Asked, total: int | None) -> Turn:
+def _once_it_is_back(before: Before, lost: str) -> str:
+    if before.done:
+        return "makes its file again" if lost else "is finished"
+    assert before.kept.newest is not None  # or there would be nothing that could have changed
+    return f"goes on at step {before.kept.newest.step:,}"
+
+
+def _changed(
+    step: str, changes: Mapping[str, str], state: State | None, asked: Asked, total: int | None, back: str
+) -> Turn:
+    """`back` is what a person may do instead of deciding."""
     only_length = set(_of_what_is_learned(changes)) <= OF_LENGTH
     longer = only_length and state is not None and total is not None and total > state.total
     if not asked.extend:
-        return _refused(step, changes, extendable=longer)
+        return _refused(step, changes, extendable=longer, otherwise=back)
     if state is not None and longer:
         return Turn(f"extended: {'; '.join(changes.values())}; {_continues(state, total)}", continues=state)
     if state is None and only_length:
         changes = {**changes, "": "no state of it is left, so it cannot be extended"}
-    return _refused(step, changes)
+    return _refused(step, changes, otherwise=back)
 
 
 def _of_what_is_learned(changes: Mapping[str, str]) -> dict[str, str]:
@@ -146,6 +156,9 @@ def raise_refusals(steps: Iterable[Step], command: str, outcome: str = "; nothin
     if not refused:
         return
     command = command.removesuffix(EXTEND)
+    told: dict[str, list[str]] = {}
+    for finding in (finding for _, refusal in refused for finding in refusal.findings):
+        told.setdefault(finding.message, []).append(finding.where)
     ways = [f"{command}{RESTART}: trains anew; what is there moves to previous/"]
     if all(refusal.extendable for _, refusal in refused):
         ways.append(f"{command}{EXTEND}: goes on to the new end")
@@ -153,6 +166,6 @@ def raise_refusals(steps: Iterable[Step], command: str, outcome: str = "; nothin
     names = " and ".join(step.id for step, _ in refused)
     raise RunFolderError(
         f"{names} cannot go on under what run.yaml says now{outcome}",
-        findings=[finding for _, refusal in refused for finding in refusal.findings],
+        findings=[Finding(" and ".join(where), message) for message, where in told.items()],
         fix="\n→ ".join(ways),
     )

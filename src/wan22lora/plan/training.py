@@ -22,6 +22,8 @@ WITHOUT_EFFECT = frozenset(
     | {"ledger", "step_id", "states", "states_every_minutes", "states_every_steps", "states_keep_last"}
     | {"max_nan_steps", "disk_patience", "validate_every_steps", "validation_timesteps"}
     | {"preservation_folder", "held_out", "speed", "activation_budget", "weights_cast_once"}
+    | {"log_config", "log_prefix", "log_tracker_config", "log_tracker_name", "log_with", "logging_dir"}
+    | {"wandb_run_name"}
 )
 """Options that change where or how fast, never what is learned. The weights are compared by name and size instead, the
 preserved class and the held-out items by name."""
@@ -29,10 +31,13 @@ OF_FILES_ALONE = frozenset(
     f"--{name}"
     for name in (
         *("save_every_n_epochs", "save_every_n_steps", "save_last_n_epochs", "save_last_n_steps", "save_state"),
-        "metadata_author",
+        *("save_last_n_epochs_state", "save_last_n_steps_state", "save_state_on_train_end"),
+        *("sample_at_first", "sample_every_n_epochs", "sample_every_n_steps", "sample_prompts"),
+        *("metadata_author", "metadata_description", "metadata_license", "metadata_tags", "training_comment"),
     )
 )
-"""Parts of a key that decide which files there are, not what is learned: a training may go on under others."""
+"""Parts of a key that decide which files there are and what they say of themselves, not what is learned: a training
+may go on under others. musubi puts the random states back after sampling (trainer_base.py:838-870)."""
 LEARNED = "pictures and captions"
 """The part of a key that is the digest of a training's records (plan/made_from.py)."""
 OF_LENGTH = frozenset({"--max_train_epochs", "--max_train_steps"})
@@ -85,7 +90,8 @@ def why_train(
 def differences(
     before: Mapping[str, str], now: Mapping[str, str], say_learned: Callable[[str], str] = lambda _: ""
 ) -> dict[str, str]:
-    """The parts in which two keys differ, each with the difference in words.
+    """The parts in which two keys differ, each with the difference in words; without those that older keys hold though
+    they have no effect.
 
     `say_learned` tells what is different since a digest of pictures and captions, if anybody knows it.
     """
@@ -94,7 +100,11 @@ def differences(
         words = say_learned(before.get(part, "")) if part == LEARNED else ""
         return f"{part} changed: {words}" if words else _change(part, before.get(part), now.get(part))
 
-    return {part: said(part) for part in {**before, **now} if before.get(part) != now.get(part)}
+    return {
+        part: said(part)
+        for part in {**before, **now}
+        if before.get(part) != now.get(part) and part.removeprefix("--") not in WITHOUT_EFFECT
+    }
 
 
 def damage(writes: Iterable[Path]) -> str:

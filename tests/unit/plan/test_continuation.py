@@ -41,6 +41,7 @@ def turn(result: Path) -> Make:
         state: State | None = None,
         states_key: dict[str, str] | None = None,
         extension: bool = True,
+        step: str = STEP,
         **asked: object,
     ) -> Turn:
         if not done:
@@ -48,7 +49,7 @@ def turn(result: Path) -> Make:
         kept = Kept(state, KEY if states_key is None and state else states_key or {})
         before = Before(done or {}, kept, (result,))
         total = TOTALS[key["--max_train_epochs"]]
-        return turn_of(STEP, key, before, replace(Asked(), **asked), total=total, extension=extension)  # type: ignore[arg-type]
+        return turn_of(step, key, before, replace(Asked(), **asked), total=total, extension=extension)  # type: ignore[arg-type]
 
     return decide
 
@@ -77,6 +78,18 @@ def test_a_stopped_training_goes_on(turn: Make) -> None:
 
 def test_a_stopped_training_goes_on_though_other_checkpoints_are_wanted_now(turn: Make) -> None:
     assert turn({**KEY, "--save_every_n_epochs": "10"}, state=HALFWAY).continues == HALFWAY
+
+
+def test_a_stopped_training_goes_on_with_sample_pictures_from_now_on(turn: Make) -> None:
+    wanted = {**KEY, "--sample_every_n_epochs": "10", "--sample_prompts": "/prompts.txt"}
+    assert turn(wanted, state=HALFWAY).continues == HALFWAY
+    assert turn(KEY, state=HALFWAY, states_key=wanted).continues == HALFWAY
+
+
+def test_how_a_training_was_logged_may_stand_in_its_key_and_means_nothing(turn: Make) -> None:
+    logged = {**KEY, "--log_with": "tensorboard"}
+    assert turn(KEY, done=logged, state=END, states_key=logged).fresh
+    assert turn(KEY, state=HALFWAY, states_key=logged).continues == HALFWAY
 
 
 def test_a_finished_training_whose_file_is_gone_makes_it_again_from_its_last_state(turn: Make, result: Path) -> None:
@@ -185,6 +198,23 @@ def test_all_trainings_are_told_at_once_with_the_ways_out(turn: Make) -> None:
     assert "--learning_rate was 3e-4, is 1e-4" in said
     assert "→ wan22lora train run.yaml --restart:" in said
     assert "--extend" not in said
+    assert "→ put that back: train-high goes on at step 900" in said
     with pytest.raises(RunFolderError, match=r"→ wan22lora train run.yaml --extend:"):
         raise_refusals([step("train-high", longer)], "wan22lora train run.yaml")
     raise_refusals([step("train-high", turn(KEY, state=HALFWAY))], "wan22lora train run.yaml")
+
+
+def test_what_changed_for_both_trainings_is_said_once(turn: Make) -> None:
+    both = [step(name, turn(OTHER, done=KEY, state=END, step=name)) for name in ("train-high", "train-low")]
+    with pytest.raises(RunFolderError) as caught:
+        raise_refusals(both, "wan22lora train run.yaml")
+    assert str(caught.value).count("--learning_rate was 3e-4") == 1
+    assert "train-high and train-low: --learning_rate was 3e-4, is 1e-4" in str(caught.value)
+
+
+def test_a_finished_training_is_finished_again_once_its_settings_are_back(turn: Make) -> None:
+    with pytest.raises(RunFolderError, match="→ put that back: train-high is finished"):
+        raise_refusals([step(STEP, turn(OTHER, done=KEY, state=END))], "wan22lora train run.yaml")
+    with pytest.raises(RunFolderError) as caught:
+        raise_refusals([step(STEP, turn(KEY, state=HALFWAY, states_key={}))], "wan22lora train run.yaml")
+    assert "put that back" not in str(caught.value)  # nobody knows what there was

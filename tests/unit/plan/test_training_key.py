@@ -32,6 +32,7 @@ def key(prepared: Prepared, step_id: str = "train-high") -> Mapping[str, str]:
         "stop_grace: 90",
         "on_oom: retry",
         "train: {blocks_to_swap: 9}",
+        "musubi: {train: {log_with: tensorboard, logging_dir: logs, log_prefix: a}}",
     ],
 )
 def test_how_a_training_is_kept_and_watched_is_no_part_of_it(plan: Make, more: str) -> None:
