@@ -100,7 +100,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
         **kept,
         "HOME": str(home),
         "PYTHONPATH": str(SOURCE),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
         "WAN22LORA_REHEARSAL_STEP_SECONDS": "0",
     }
