@@ -57,12 +57,21 @@ def renamed(folder: Path, names: Iterable[tuple[str, str]]) -> tuple[Change, ...
     return tuple(change for change in found if change.old != change.new)
 
 
+def interrupted_in(folders: Iterable[Path]) -> list[Entry]:
+    """What `settle` would complete."""
+    return [entry for folder in sorted(set(folders)) for entry in _unfinished(folder, UNFINISHED)]
+
+
+def _unfinished(folder: Path, states: Sequence[State]) -> list[Entry]:
+    latest = takewhile(lambda entry: entry.state != "done", newest_first(folder))
+    return [entry for entry in latest if entry.state in states]
+
+
 def settle(folders: Iterable[Path], states: Sequence[State] = UNFINISHED) -> list[str]:
     """Complete what a killed command left half done, before anything new is decided. Says what was completed."""
     said = []
     for folder in sorted(set(folders)):
-        latest = takewhile(lambda entry: entry.state != "done", newest_first(folder))
-        unfinished = [entry for entry in latest if entry.state in states]
+        unfinished = _unfinished(folder, states)
         if not unfinished:
             continue
         with disk_refusals_told(folder), claimed([folder]):
@@ -130,8 +139,9 @@ def complete(entry: Entry) -> list[Path]:
         record(replace(entry, state="done" if forward else "undone"))
     except OSError as problem:
         way_back = ", and `captions undo` takes all of it back" if forward else ""
+        where = problem.filename2 or problem.filename or entry.folder  # of a renaming the second is the caption
         raise MachineError(
-            f"{problem.filename or entry.folder} cannot be written ({problem.strerror or problem}); {done} of"
+            f"{where} cannot be written ({problem.strerror or problem}); {done} of"
             f" {counted(len(entry.changes), 'caption')} are done.",
             fix=f"Put that right; the next `wan22lora captions` command in the folder completes the rest{way_back}.",
         ) from problem

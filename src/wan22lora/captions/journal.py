@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from wan22lora.errors import RunFolderError
+from wan22lora.errors import MachineError, RunFolderError
 from wan22lora.files import read_json, write_text
 
 FOLDER = ".wan22lora-captions"
@@ -69,7 +69,7 @@ class Entry:
 
 
 def newest_first(folder: Path) -> Iterator[Entry]:
-    """The changes of a folder; files that are no records are passed over."""
+    """The changes of a folder; files that are no records are passed over. Raises MachineError."""
     for number in reversed(_numbers(folder)):
         yield from reversed(_read(folder, number))
 
@@ -135,8 +135,11 @@ def _file(folder: Path, number: int) -> Path:
 def _numbers(folder: Path) -> list[int]:
     try:
         names = os.listdir(folder / FOLDER)  # noqa: PTH208
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as problem:
+        message = f"{folder / FOLDER} cannot be read ({problem.strerror}): there stands what was done to the captions."
+        raise MachineError(message, fix="Make it readable.") from problem
     stems = [name[:-5] for name in names if name.endswith(".json") and not name.startswith(".")]
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan22lora.check.numbering import Mismatch, mismatch
+from wan22lora.check.near_names import near_names
+from wan22lora.check.numbering import mismatch
 from wan22lora.check.remark import Remark, named
 from wan22lora.dataset.listing import media_among
 from wan22lora.dataset.problems import counted
 from wan22lora.dataset.source import Kind, Source
 from wan22lora.errors import Named
+from wan22lora.readable import readable
 
 KINDS: tuple[Kind, ...] = ("images", "videos")
 LEFTOVERS = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
@@ -64,7 +66,7 @@ def _names(folder: Path) -> list[str]:
 def folder_remarks(source: Source, listing: Listing) -> Iterator[Remark]:
     where, place = str(source.place), source.place
     seen = [name for name in listing.names if not name.startswith(".")]
-    yield from _captions_of_nothing(source, where, seen, shifted_captions(source, listing))
+    yield from _captions_of_nothing(source, where, seen, misnamed_captions(source, listing))
     hidden = tuple(
         named(place / name)
         for name in media_among(list(listing.names), source.kind)
@@ -103,12 +105,31 @@ def folder_remarks(source: Source, listing: Listing) -> Iterator[Remark]:
         )
 
 
-def shifted_captions(source: Source, listing: Listing) -> Mismatch | None:
-    """How the captions' numbers differ from those of the pictures or clips; None where no shift explains it."""
+@dataclass(frozen=True)
+class Misnamed:
+    """Captions that have to be renamed to belong to their pictures or clips."""
+
+    renames: tuple[tuple[str, str], ...]
+    """The name of a file and the new one."""
+    shift: int | None = None
+    """By how much their numbers differ; None where it is not the numbers."""
+
+
+def misnamed_captions(source: Source, listing: Listing) -> Misnamed | None:
+    """What can be renamed without a doubt; None where there is nothing."""
     names = [name for name in listing.names if not name.startswith(".")]
-    media = [os.path.splitext(name)[0] for name in media_among(names, source.kind)]  # noqa: PTH122
-    captions = _captions(source, names)
-    return mismatch(media, captions) if media and _alone(captions, names) else None
+    every = media_among(names, source.kind)
+    media = [os.path.splitext(name)[0] for name in every]  # noqa: PTH122
+    captions, extension = _captions(source, names), source.caption_extension
+    if not media or not extension:
+        return None
+    shifted = mismatch(media, captions) if _alone(captions, names) else None
+    if shifted is not None:
+        pairs = tuple((old + extension, new + extension) for old, new in shifted.renames)
+        return Misnamed(pairs, shifted.shift)
+    # Where capitals do not matter to the disk, the new name is there already.
+    pairs = tuple(pair for pair in near_names(every, names, extension) if not os.path.lexists(source.place / pair[1]))
+    return Misnamed(pairs) if pairs else None
 
 
 def _captions(source: Source, names: list[str]) -> list[str]:
@@ -123,13 +144,14 @@ def _alone(captions: list[str], names: list[str]) -> list[str]:
     return [stem for stem in captions if stem not in every]
 
 
-def _captions_of_nothing(source: Source, where: str, names: list[str], found: Mismatch | None) -> Iterator[Remark]:
+def _captions_of_nothing(source: Source, where: str, names: list[str], found: Misnamed | None) -> Iterator[Remark]:
     extension = source.caption_extension
     captions = _captions(source, names)
-    alone = _alone(captions, names)
-    if not media_among(names, source.kind) or not alone:
-        return
-    if found is None:
+    alone = [f"{stem}{extension}" for stem in _alone(captions, names)]
+    if found is not None:
+        yield _misnamed(source, where, names, found, len(captions) - len(alone))
+        alone = [] if found.shift is not None else [name for name in alone if name not in dict(found.renames)]
+    if media_among(names, source.kind) and alone:
         yield Remark(
             "caption-alone",
             "warning",
@@ -137,28 +159,37 @@ def _captions_of_nothing(source: Source, where: str, names: list[str], found: Mi
             f"{counted(len(alone), 'caption')} without a {source.noun} of the same name",
             f"a caption that no {source.noun} bears teaches nothing; perhaps one of them has a wrong name",
             f"Give caption and {source.noun} the same name, or delete the file.",
-            tuple(named(source.place / f"{stem}{extension}") for stem in alone),
+            tuple(named(source.place / name) for name in alone),
         )
-        return
-    bearers = {os.path.splitext(name)[0]: source.place / name for name in media_among(names, source.kind)}  # noqa: PTH122
-    by = f"shifted by {abs(found.shift)}" if found.shift else "written in another way"
-    paired = len(captions) - len(alone)
-    wrong = (
-        f"; {counted(paired, source.noun)} would train with the caption of another one"
-        if found.shift and paired
-        else ""
+
+
+def _misnamed(source: Source, where: str, names: list[str], found: Misnamed, paired: int) -> Remark:
+    extension = source.caption_extension
+    bearers = {os.path.splitext(name)[0] + extension: source.place / name for name in media_among(names, source.kind)}  # noqa: PTH122
+    if found.shift is None:
+        whose = f"its {source.noun}" if len(found.renames) == 1 else f"their {source.noun}s"
+        what = f"{counted(len(found.renames), 'caption')} named nearly as {whose}"
+        why = "capitals, the form of accents (a Mac writes others) and what stands before the dot must be the same"
+    else:
+        by = f"shifted by {abs(found.shift)}" if found.shift else "written in another way"
+        wrong = f"; {counted(paired, source.noun)} would train with the caption of another one"
+        what = f"the numbers of the captions are {by} against those of the {source.noun}s"
+        what += wrong if found.shift and paired else ""
+        why = "chats that write captions often number the files otherwise (the WAN 2.1 article warns of it)"
+    shown = ", ".join(
+        f"{readable(old.removesuffix(extension))} → {readable(new.removesuffix(extension))}"
+        for old, new in found.renames[:_SHOWN_RENAMES]
     )
-    shown = ", ".join(f"{old} → {new}" for old, new in found.renames[:_SHOWN_RENAMES])
-    yield Remark(
+    return Remark(
         "caption-numbering",
         "warning",
         where,
-        f"the numbers of the captions are {by} against those of the {source.noun}s{wrong}",
-        "chats that write captions often number the files otherwise (the WAN 2.1 article warns of it)",
+        what,
+        why,
         f"Look at two or three; `wan22lora check … --fix` renames them: {shown}"
         f"{', …' if len(found.renames) > _SHOWN_RENAMES else ''}",
         tuple(
-            Named(f"{old}{extension} → {new}{extension}", (source.place / f"{old}{extension}", bearers[new]))
+            Named(f"{readable(old)} → {readable(new)}", (source.place / old, bearers[new]))
             for old, new in found.renames
         ),
     )

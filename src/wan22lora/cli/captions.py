@@ -320,9 +320,13 @@ def _told_texts(place: Place) -> dict[Path, str]:
 
 def _settle(where: Path, dry_run: bool, states: Sequence[State] | None = None) -> None:
     """Completes what a killed command left half done; `--dry-run` only looks."""
-    from wan22lora.captions.changes import UNFINISHED, settle
+    from wan22lora.captions.changes import UNFINISHED, interrupted_in, settle
     from wan22lora.captions.place import folders_named
     from wan22lora.cli.propose import completed
 
+    folders = folders_named(where)
     if not dry_run:
-        completed(settle(folders_named(where), states or UNFINISHED))
+        completed(settle(folders, states or UNFINISHED))
+        return
+    for entry in interrupted_in(folders):
+        completed([f"`{entry.what}` was interrupted in {entry.folder}; without --dry-run that is settled first."])

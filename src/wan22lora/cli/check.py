@@ -41,7 +41,9 @@ def check(
     ] = False,
     fix: Annotated[
         bool,
-        typer.Option("--fix", help="Turn rotated pictures upright and rename shifted captions, after showing which."),
+        typer.Option(
+            "--fix", help="Turn rotated pictures upright, rename misnamed captions, save them as UTF-8; asks first."
+        ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --fix: do not ask.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print findings and forecast as JSON.")] = False,

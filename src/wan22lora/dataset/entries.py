@@ -35,7 +35,7 @@ def check_caption(caption: str, name: str, path: Path, problems: Problems) -> No
     """Warn of captions that musubi-tuner accepts and a person hardly means."""
     if caption.startswith(BYTE_ORDER_MARK):
         what = "with a byte order mark, which becomes part of the caption"
-        fix = "Save the caption as UTF-8 without BOM."
+        fix = "Save the caption as UTF-8 without BOM; in a folder `wan22lora check … --fix` does it."
         problems.add("caption-bom", what, name, path, fix=fix, level="warning")
     if not caption.strip(BYTE_ORDER_MARK).strip():
         what = "with an empty caption"

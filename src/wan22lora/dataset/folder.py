@@ -60,7 +60,8 @@ def _caption(source: Source, path: Path, captioned: set[str], problems: Problems
             caption = text.read().strip()
     except UnicodeDecodeError:
         what = "with a caption that is not UTF-8: musubi-tuner stops while caching"
-        problems.add("caption-not-utf8", what, path.name, path, fix="Save the captions as UTF-8.")
+        fix = "Save the captions as UTF-8; `wan22lora check … --fix` shows what it reads and does it."
+        problems.add("caption-not-utf8", what, path.name, path, fix=fix)
         return None
     except OSError as problem:
         what = f"with a caption that cannot be read ({problem.strerror}): musubi-tuner stops while caching"

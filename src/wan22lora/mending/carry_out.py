@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from wan22lora.captions import changes
 from wan22lora.dataset.problems import counted, listed
-from wan22lora.errors import DatasetError
+from wan22lora.errors import DatasetError, MachineError
 from wan22lora.files import written
 from wan22lora.mending.plan import Mending, Renaming, by_folder
 from wan22lora.mending.upright import NotTurnedError, upright
@@ -33,6 +33,7 @@ def carry_out(mending: Mending, what: str) -> Iterator[str]:
     """
     for renaming in mending.renamings:
         yield from _rename(renaming, what)
+    yield from _rewrite(mending.rewritten, what)
     for folder, paths in by_folder(mending.turns).items():
         yield from _turn(folder, paths)
 
@@ -42,26 +43,50 @@ def _rename(renaming: Renaming, what: str) -> Iterator[str]:
     if any(os.path.lexists(renaming.folder / name) for name in lost):
         raise DatasetError(f"Captions of {renaming.folder} changed meanwhile; none was renamed.", fix=what)
     left = changes.carry_out(changes.renamed(renaming.folder, renaming.names), what)
-    undo = shlex.join(["wan22lora", "captions", "undo", str(renaming.folder)])
-    yield f"{counted(len(renaming.names), 'caption')} renamed. `{undo}` takes it back."
-    if left:
-        yield f"Edited in that moment and left as they are: {listed([file.name for file in left])}."
+    yield f"{counted(len(renaming.names), 'caption')} renamed. `{_undo(renaming.folder)}` takes it back."
+    yield from _left(left)
+
+
+def _rewrite(rewritten: Sequence[tuple[Path, str]], what: str) -> Iterator[str]:
+    texts = dict(rewritten)
+    for folder, files in by_folder(list(texts)).items():
+        made = changes.changes_to({file: texts[file].encode() for file in files})
+        left = changes.carry_out(made, what)
+        yield f"{counted(len(made), 'caption')} saved as UTF-8. `{_undo(folder)}` takes it back."
+        yield from _left(left)
+
+
+def _undo(folder: Path) -> str:
+    return shlex.join(["wan22lora", "captions", "undo", str(folder)])
+
+
+def _left(files: Sequence[Path]) -> Iterator[str]:
+    if files:
+        yield f"Edited in that moment and left as they are: {listed([file.name for file in files])}."
 
 
 def _turn(folder: Path, paths: list[Path]) -> Iterator[str]:
     originals = _folder_for_originals(folder, paths)
-    done = []
-    for path in paths:
-        with written(path):
-            content = path.read_bytes()
-            try:
-                turned = upright(content)
-            except NotTurnedError as problem:
-                yield f"{path.name} was left as it is: {problem}."
-                continue
-            _keep(content, path, originals / path.name)
-            _replace(path, turned)
-        done.append(path)
+    done: list[Path] = []
+    try:
+        for path in paths:
+            with written(path):
+                content = path.read_bytes()
+                try:
+                    turned = upright(content)
+                except NotTurnedError as problem:
+                    yield f"{path.name} was left as it is: {problem}."
+                    continue
+                _keep(content, path, originals / path.name)
+                _replace(path, turned)
+            done.append(path)
+    except MachineError:
+        yield from _turned(originals, done)
+        raise
+    yield from _turned(originals, done)
+
+
+def _turned(originals: Path, done: list[Path]) -> Iterator[str]:
     if done:
         yield f"{counted(len(done), 'picture')} turned upright; as they were they lie in {originals}."
         yield f"To take it back: {_way_back(originals, done)}"
@@ -96,10 +121,13 @@ def _keep(content: bytes, path: Path, place: Path) -> None:
         place.symlink_to(path.readlink())
         return
     temporary = place.with_name(f".{place.name}.tmp")
-    _write(temporary, content, path)
-    with suppress(OSError):
-        shutil.copystat(path, temporary)
-    temporary.rename(place)
+    try:
+        _write(temporary, content, path)
+        with suppress(OSError):
+            shutil.copystat(path, temporary)
+        temporary.rename(place)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _replace(path: Path, content: bytes) -> None:

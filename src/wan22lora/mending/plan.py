@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan22lora.check.folders import list_folder, shifted_captions
+from wan22lora.captions.caption_file import content_of
+from wan22lora.captions.decoding import decoded
+from wan22lora.check.folders import list_folder, misnamed_captions
 from wan22lora.dataset.pictures import UnreadableError, read_picture
 from wan22lora.dataset.problems import counted, listed
 from wan22lora.dataset.scan import Scan
+from wan22lora.readable import readable
 
 SHOWN = 12
 """Renamings of a folder that are shown."""
@@ -33,24 +38,41 @@ class Mending:
     turns: tuple[Path, ...] = ()
     """Pictures whose rotation tag is carried out."""
     renamings: tuple[Renaming, ...] = ()
+    rewritten: tuple[tuple[Path, str], ...] = ()
+    """Caption files that are saved as UTF-8 without a byte order mark, each with its text."""
 
     def __bool__(self) -> bool:
-        return bool(self.turns or self.renamings)
+        return bool(self.turns or self.renamings or self.rewritten)
 
 
 def mending_of(scans: Sequence[Scan]) -> Mending:
-    """What can be mended in these datasets: rotated pictures, not clips, and captions whose numbers are shifted."""
+    """What can be mended in these datasets: rotated pictures, not clips; captions whose numbers are shifted or that are
+    named nearly right; captions that are not plain UTF-8.
+    """
     turned: dict[Path, None] = {}
+    rewritten: dict[Path, str] = {}
     renamings: dict[Path, Renaming] = {}
     for scan in scans:
         if scan.source.kind == "images":
             turned.update(dict.fromkeys(_rotated(scan)))
-        found = shifted_captions(scan.source, list_folder(scan.source))
+        found = misnamed_captions(scan.source, list_folder(scan.source))
         if found is not None and scan.source.directory is not None:
-            ending = scan.source.caption_extension
-            names = tuple(sorted((old + ending, new + ending) for old, new in found.renames))
-            renamings[scan.source.directory] = Renaming(scan.source.directory, names)
-    return Mending(tuple(sorted(turned)), tuple(renamings.values()))
+            renamings[scan.source.directory] = Renaming(scan.source.directory, tuple(sorted(found.renames)))
+        if scan.source.directory is not None:
+            rewritten.update(_to_be_rewritten(scan))
+    return Mending(tuple(sorted(turned)), tuple(renamings.values()), tuple(sorted(rewritten.items())))
+
+
+def _to_be_rewritten(scan: Scan) -> Iterator[tuple[Path, str]]:
+    """Captions that are not UTF-8, or begin with a byte order mark, and what is read in them."""
+    for finding in scan.findings:
+        if finding.kind not in ("caption-not-utf8", "caption-bom"):
+            continue
+        for medium in (path for each in finding.about for path in each.paths):
+            file = Path(os.path.splitext(medium)[0] + scan.source.caption_extension)  # noqa: PTH122 - as musubi-tuner
+            text = decoded(content_of(file) or b"")
+            if text is not None and text.strip():
+                yield file, text
 
 
 def _rotated(scan: Scan) -> Iterator[Path]:
@@ -78,17 +100,33 @@ def in_words(mending: Mending) -> Iterator[str]:
     for renaming in mending.renamings:
         yield f"{counted(len(renaming.names), 'caption')} of {renaming.folder} would be renamed:"
         for old, new in renaming.names[:SHOWN]:
-            yield f"  {listed([old])} → {listed([new])}  {_beginning(renaming.folder / old)}"
+            accents = " (the accents in another form)" if old != new and _composed(old) == _composed(new) else ""
+            yield f"  {listed([old])} → {listed([new])}{accents}  {_beginning(_read(renaming.folder / old))}"
         if len(renaming.names) > SHOWN:
             yield f"  … and {len(renaming.names) - SHOWN} more"
+    for folder, files in by_folder([file for file, _ in mending.rewritten]).items():
+        texts = dict(mending.rewritten)
+        yield f"{counted(len(files), 'caption')} of {folder} would be saved as UTF-8 without a byte order mark:"
+        for file in files[:SHOWN]:
+            yield f"  {listed([file.name])}  {_beginning(texts[file])}"
+        if len(files) > SHOWN:
+            yield f"  … and {len(files) - SHOWN} more"
 
 
-def _beginning(caption: Path) -> str:
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _beginning(text: str) -> str:
+    flat = readable(" ".join(text.split()))
+    return flat if len(flat) <= _WORDS else f"{flat[:_WORDS]}…"
+
+
+def _read(caption: Path) -> str:
     try:
-        text = " ".join(caption.read_text(encoding="utf-8", errors="replace").split())
+        return caption.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
 
 
 def by_folder(paths: Sequence[Path]) -> dict[Path, list[Path]]:

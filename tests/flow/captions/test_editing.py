@@ -95,6 +95,8 @@ def test_a_command_killed_between_two_files_can_be_taken_back(place: Place, rena
         timeout=60,
     )
     assert killed.returncode == -9, killed.stderr
+    done = place.wan22lora("captions", "undo", "pictures", "--dry-run")
+    assert ("was interrupted in" in done.stderr) == (renames > 0)
     done = place.wan22lora("captions", "undo", "pictures")
     assert done.exit_code == 0, done.output
     assert ("Taken back." in done.stdout) == (renames > 0)

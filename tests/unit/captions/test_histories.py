@@ -298,7 +298,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
 
     def replace(self: Path, target: Path) -> Path:
         if Path(target) == file:
-            raise OSError(30, "Read-only file system", str(file))
+            raise OSError(30, "Read-only file system", str(self), None, str(file))
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
@@ -308,7 +308,9 @@ def test_what_can_never_be_completed_can_be_taken_back(tmp_path: Path, monkeypat
     before = {"a.txt": b"1", "b.txt": b"2", "c.txt": b"3"}
     edit(tmp_path, dict(before))
     refuse(monkeypatch, tmp_path / "b.txt")
-    with pytest.raises(MachineError, match="1 of 3 captions are done"):
+    with pytest.raises(
+        MachineError, match=r"b\.txt cannot be written \(Read-only file system\); 1 of 3 captions are done"
+    ):
         write(tmp_path, {"a.txt": b"one", "b.txt": b"two", "c.txt": b"three"})
     with pytest.raises(MachineError):
         settle([tmp_path])
@@ -376,3 +378,14 @@ def test_what_is_edited_while_a_command_writes_stays_and_is_named(
     done = changes_to({tmp_path / "a.txt": b"one", tmp_path / "b.txt": b"two"})
     assert carry_out(done, "captions write") == [tmp_path / "b.txt"]
     assert texts(tmp_path) == {"a.txt": b"one", "b.txt": b"my own words"}
+
+
+def test_a_record_that_is_closed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"a.txt": b"one"})
+
+    def closed(*_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", closed)
+    with pytest.raises(MachineError, match="cannot be read"):
+        step_back([tmp_path])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -303,3 +304,78 @@ def test_a_disk_that_refuses_is_named(folder: Path, images: Sources, monkeypatch
     with pytest.raises(MachineError, match="No space left"):
         mend(images())
     assert path.read_bytes() == before
+
+
+def test_captions_that_are_named_nearly_right_are_renamed(folder: Path, images: Sources) -> None:
+    composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    for name in (f"{composed}.png", "07.png", "IMG_1.JPG"):
+        drawn(name, (64, 64)).save(folder / name)
+    for name in (f"{apart}.txt", "07.png.txt", "img_1.txt", "alone.txt"):
+        (folder / name).write_text(f"zxq, {name}", encoding="utf-8")
+    before = content(folder)
+    words = list(in_words(found(images())))
+    assert f"  {apart}.txt → {composed}.txt (the accents in another form)  zxq, {apart}.txt" in words
+    mend(images())
+    assert {path.name for path in folder.glob("*.txt")} == {f"{composed}.txt", "07.txt", "IMG_1.txt", "alone.txt"}
+    assert (folder / "07.txt").read_text() == "zxq, 07.png.txt"
+    assert not found(images())
+    step = step_back([folder])
+    assert step is not None
+    take_back(step)
+    assert content(folder) == before
+
+
+def test_captions_in_other_encodings_are_saved_as_utf8(folder: Path, images: Sources) -> None:
+    encoded = {
+        "bom": "zxq, Ä".encode("utf-8-sig"),
+        "latin": "zxq, caf\xe9\r\nsecond line".encode("latin-1"),
+        "wide": "zxq, 猫".encode("utf-16"),
+        "plain": b"zxq, plain\r\n",
+        "nothing": b"\x81\x8d\x8f",
+    }
+    for stem, text in encoded.items():
+        drawn(stem, (64, 64)).save(folder / f"{stem}.png")
+        (folder / f"{stem}.txt").write_bytes(text)
+    before = content(folder)
+    words = list(in_words(found(images())))
+    assert words[0].endswith("would be saved as UTF-8 without a byte order mark:")
+    assert words[1:] == ["  bom.txt  zxq, Ä", "  latin.txt  zxq, café second line", "  wide.txt  zxq, 猫"]
+    said = mend(images())
+    assert "3 captions saved as UTF-8. `wan22lora captions undo" in said[0]
+    after = {stem: (folder / f"{stem}.txt").read_bytes() for stem in encoded}
+    assert after == {
+        "bom": "zxq, Ä".encode(),
+        "latin": "zxq, café\r\nsecond line".encode(),
+        "wide": "zxq, 猫".encode(),
+        "plain": b"zxq, plain\r\n",
+        "nothing": b"\x81\x8d\x8f",
+    }
+    step = step_back([folder])
+    assert step is not None
+    take_back(step)
+    assert content(folder) == before
+
+
+def test_what_was_turned_before_the_disk_filled_is_told(
+    folder: Path, images: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        rotated(folder, name)
+    real = module._write
+
+    def fill(file: Path, content: bytes, like: Path) -> None:
+        real(file, content, like)
+        if like.name == "b.jpg":
+            raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr(module, "_write", fill)
+    said = []
+    lines = carry_out(found(images()), "wan22lora check --fix")
+    said += [next(lines), next(lines)]
+    with pytest.raises(MachineError, match="No space left"):
+        next(lines)
+    assert "1 picture turned upright" in said[0]
+    assert said[1].startswith("To take it back: mv")
+    assert [size(folder / name) for name in ("a.jpg", "b.jpg")] == [UPRIGHT, LYING]
+    assert sorted(path.name for path in folder.with_name("dataset-originals").iterdir()) == ["a.jpg"]
+    assert not list(folder.glob(".*"))
