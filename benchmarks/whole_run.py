@@ -57,11 +57,15 @@ def taken_apart(events: Sequence[Event]) -> tuple[dict[str, float], float, float
         parts.update(once)
         parts["states"] += sum(states)  # type: ignore[assignment]
         trained += each * count
-    for event in events:
-        if event["event"] == "step-ended" and event["id"].startswith("cache"):
-            parts["caches"] += event["seconds"]
+    caching = [each["t"] for each in events if each["event"] in ("step-started", "step-ended") and is_of_caching(each)]
+    if caching:  # both may run at the same time
+        parts["caches"] = max(caching) - min(caching)
     wall = events[-1]["t"] - events[0]["t"]
     return {**parts, "between the programs": wall - trained - sum(parts.values())}, trained, wall
+
+
+def is_of_caching(event: Event) -> bool:
+    return str(event.get("id")).startswith("cache")
 
 
 def reckoned(events: Sequence[Event], steps: int) -> tuple[dict[str, float], float]:

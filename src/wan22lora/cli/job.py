@@ -36,6 +36,7 @@ def carry_out_or_show(
     from wan22lora.machine.settings import cpu_cores, memory_folder, read_machine
     from wan22lora.plan.at_once import at_once
     from wan22lora.plan.build import prepare
+    from wan22lora.plan.caching_at_once import caching_at_once
     from wan22lora.plan.continuation import EXTEND, raise_refusals
     from wan22lora.plan.lacking import lacking
     from wan22lora.plan.prepared import Prepared
@@ -80,9 +81,9 @@ def carry_out_or_show(
             if not dry_run:
                 memory.save()
         chosen = replace(prepared, plan=prepared.plan.only(wanted))
-        return at_once(
-            chosen, machine.gpus, cores=cpu_cores(), ram_available=ram.available if ram is not None else None
-        )
+        available = ram.available if ram is not None else None
+        beside = at_once(chosen, machine.gpus, cores=cpu_cores(), ram_available=available)
+        return caching_at_once(beside, cores=cpu_cores(), ram_available=available)
 
     def carry_out(spec: Spec, tried: frozenset[str]) -> Prepared:
         return carry_out_as_weights_arrive(

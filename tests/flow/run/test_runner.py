@@ -517,3 +517,49 @@ def test_an_earlier_training_left_is_set_aside_for_each(pair: House) -> None:
     pair.execute(pair.plan("cache-text"))
     shelves = sorted(path.name.partition("Z-")[2] for path in pair.folder.previous.iterdir())
     assert shelves == ["train-high", "train-low"]
+
+
+def caching_at_once(house: House, until: dict[StepId, str], half: str = "") -> Plan:
+    """Latents and captions that do not wait for each other, and a training that waits for both.
+
+    Each ends once the file of the cache is there that `until` names; `half` fails in the midst.
+    """
+    cache = house.folder.path / "cache"
+    cache.mkdir(parents=True)
+    files: dict[StepId, str] = {"cache-latents": "a_wan.safetensors", "cache-text": "a_wan_te.safetensors"}
+
+    def encodes(step_id: StepId, name: str) -> Step:
+        encoder = (sys.executable, "-S", str(CHILDREN / "encoder.py"), str(cache / name))
+        environment = {"UNTIL": str(cache / until.get(step_id, name)), **({"HALF": "1"} if step_id == half else {})}
+        return Step(step_id, encoder, CHILDREN, environment, writes=(cache / name,))
+
+    steps = [encodes(step_id, name) for step_id, name in files.items()]
+    training = house.training("train-high", after=("cache-latents", "cache-text"))
+    return Plan("demo", house.folder.path, (), (*steps, training))
+
+
+def test_latents_and_captions_are_encoded_at_the_same_time(house: House) -> None:
+    plan = caching_at_once(house, {"cache-latents": "a_wan_te.safetensors", "cache-text": "a_wan.safetensors"})
+    assert house.execute(plan).done == ("cache-latents", "cache-text", "train-high")
+    assert sorted(house.settled) == ["cache-latents", "cache-text"]
+    events = [(event["event"], event.get("id")) for event in read_events(house.folder.events)]
+    training = events.index(("step-started", "train-high"))
+    assert all(events.index(("step-ended", step)) < training for step in ("cache-latents", "cache-text"))
+
+
+@pytest.mark.parametrize(("fails", "other"), [("cache-latents", "cache-text"), ("cache-text", "cache-latents")])
+def test_one_of_two_cachings_that_fails_leaves_the_other_to_its_end(house: House, fails: str, other: str) -> None:
+    failure = house.fails(StepFailed, plan=caching_at_once(house, {}, half=fails))
+    assert failure.summary.startswith(f"{fails} failed")
+    assert sorted(house.settled) == ["cache-latents", "cache-text"]
+    assert house.statuses == {fails: "failed", other: "done", "train-high": "waiting"}
+
+
+def test_a_stop_reaches_both_cachings(house: House) -> None:
+    plan = caching_at_once(house, {"cache-latents": "never", "cache-text": "never"})
+    house.stop_when("it [00:00", "cache-text")
+    failure = house.fails(Interrupted, plan=plan)
+    assert "Stopped during cache-latents" in failure.summary
+    assert "Stopped during cache-text" in failure.summary
+    assert house.statuses == {"cache-latents": "interrupted", "cache-text": "interrupted", "train-high": "waiting"}
+    assert sorted(house.settled) == ["cache-latents", "cache-text"]
