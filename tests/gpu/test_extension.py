@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from wan22lora.machine.nvidia import gpu_free_gib
+from wan22lora.musubi.programs import TRAINER
+from wan22lora.trainer.waiting import VARIABLE
 
 WAYS = [
     "checkpointing",
@@ -58,3 +63,27 @@ def test_weights_bound_for_ram_pass_through_the_gpu_one_by_one(answer: dict[str,
 @pytest.mark.parametrize("figure", ["preservation", "primary", "validation", "gradients"])
 def test_a_memory_option_changes_no_figure(answer: dict[str, Any], figure: str, way: str) -> None:
     assert answer["ways"][way][figure] == pytest.approx(answer["ways"]["nothing"][figure], rel=2e-2, abs=1e-7)
+
+
+def test_a_program_that_waits_for_its_turn_takes_nothing_of_the_gpu(tmp_path: Path) -> None:
+    """It waits at its pipe, so it has not given up for having started CUDA."""
+    free = gpu_free_gib()
+    options = ["--ledger", tmp_path / "events.jsonl", "--states", tmp_path / "states", "--step_id", "train-high"]
+    program = subprocess.Popen(
+        [os.environ["WAN22LORA_MUSUBI_PYTHON"], str(TRAINER), *map(str, options), "--speed", "fast"],
+        env={**os.environ, "PYTHONPATH": f"{os.environ['WAN22LORA_MUSUBI']}/src", VARIABLE: "1"},
+        stdin=subprocess.PIPE,
+    )
+    try:
+        end = time.monotonic() + 300
+        while Path(f"/proc/{program.pid}/syscall").read_text().split()[:2] != ["0", "0x0"]:
+            assert program.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        left = gpu_free_gib()
+    finally:
+        program.communicate()
+    assert program.returncode == 0
+    assert free is not None
+    assert left is not None
+    assert abs(free - left) < 0.05

@@ -262,9 +262,9 @@ class Partial(Keys):
     parallel: Literal["experts", "ddp", "off"] | None = None
     """What several GPUs are for. `experts` (default) trains both experts at the same time, each on a GPU of its own,
     where two are to be had: those that CUDA_VISIBLE_DEVICES names, or without it the idle ones of a machine whose GPUs
-    are alike. `off` trains one after the other on one GPU. What is learned is the same. `ddp` trains one expert after
-    the other over all these GPUs, which share its batches: a step then learns from as many batches as there are GPUs.
-    Not with `trainer: plain`."""
+    are alike. `off` trains one after the other on one GPU, and encodes captions after pictures. What is learned is the
+    same. `ddp` trains one expert after the other over all these GPUs, which share its batches: a step then learns from
+    as many batches as there are GPUs. Not with `trainer: plain`."""
     stop_grace: Annotated[float, Field(gt=0)] | None = None
     """Seconds that a training may take to end its step and save its state when it is stopped (30 when left out)."""
     on_oom: Literal["stop", "retry"] | None = None

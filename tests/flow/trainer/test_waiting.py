@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -33,10 +34,12 @@ class Waits:
         )
 
     def reads_its_pipe(self) -> bool:
-        """Whether it sleeps in a read; the kernel tells which call a process sleeps in."""
+        """Whether it sleeps in a read of its standard input; the kernel tells which call a process sleeps in."""
+        if platform.machine() != "x86_64":
+            pytest.skip("a read has another number here")
         try:
             call = Path(f"/proc/{self.process.pid}/syscall").read_text().split()
-        except PermissionError:
+        except OSError:
             pytest.skip("the kernel does not tell what a process waits for")
         return call[:2] == ["0", "0x0"]
 
