@@ -20,6 +20,7 @@ from wan22lora.run.alive import group_alive, members
 
 from .asking import INSIDE
 from .test_exact_resume import assert_same
+from .test_fast_trainings import assert_learned_alike
 from .trainings import BATCHES, Trained, Trainings
 
 TRAINER = Path(wan22lora.__file__).parent / "trainer"
@@ -94,6 +95,12 @@ def test_two_share_the_batches_and_make_the_predicted_steps(processes: Processes
     assert sorted(done.loras) == ["lora-000001.safetensors", "lora-000002.safetensors", "lora.safetensors"]
     single = processes.trainings.train(f"--gradient_accumulation_steps {accumulation} --max_train_steps {3 * each}")
     assert [event["lr"] for event in done.told("train-step")] == [event["lr"] for event in single.told("train-step")]
+
+
+@pytest.mark.parametrize("options", ["--gradient_accumulation_steps 3", "--gradient_checkpointing --ema_decay 0.9"])
+def test_at_speed_fast_they_learn_what_they_learn_by_musubis_modules(processes: Processes, options: str) -> None:
+    by_musubi, fast = (processes.train(f"{TWO} {options} {speed}") for speed in ("", "--speed fast"))
+    assert_learned_alike(by_musubi, fast)
 
 
 def test_what_they_exchange_is_the_mean_of_all(processes: Processes, musubi_python: Path, tmp_path: Path) -> None:

@@ -88,8 +88,9 @@ class Trainings:
 
     def __init__(self, python: Path, environment: dict[str, str], models: SmallModels, place: Path) -> None:
         self.place, self.models = place, models
-        (place / "job").mkdir()
-        self.job = place / "job"
+        self.job, self.image_to_video_job = place / "job", place / "image-to-video"
+        for job in (self.job, self.image_to_video_job):
+            job.mkdir()
         self._number = 0
         with (place / "log").open("w") as log:
             self._process = subprocess.Popen(

@@ -52,23 +52,25 @@ def build(kind="t2v", network_arguments=None, checkpointing=False):
 
 def predict(model, kind, shape):
     batch, frames, height, width = SHAPES[shape]
-    generator = torch.Generator().manual_seed(7)
+    generator, device = torch.Generator().manual_seed(7), model.patch_embedding.weight.device
 
     def noise(*sizes):
-        return torch.randn(sizes, generator=generator)
+        return torch.randn(sizes, generator=generator).to(device)
 
     x, context = noise(batch, 16, frames, height, width), [noise(5 + n, 4096) for n in range(batch)]
     y = list(noise(batch, 20, frames, height, width)) if kind == "i2v" else None
-    t = torch.tensor([301.0 + 250 * n for n in range(batch)])
+    t = torch.tensor([301.0 + 250 * n for n in range(batch)], device=device)
     x.requires_grad_(model.gradient_checkpointing)  # as musubi's trainer has it
     return torch.stack(model(list(x), t=t, context=context, seq_len=frames * height * width // 4, y=y))
 
 
 def learn(model, network, kind, shape):
-    """The prediction and the gradients of the LoRA."""
+    """The prediction and the gradients of the LoRA. Nothing is drawn at random, or the next epoch would be another."""
     network.zero_grad()
+    random = torch.get_rng_state()
     prediction = predict(model, kind, shape)
     (prediction - 1).square().mean().backward()
+    assert torch.equal(torch.get_rng_state(), random), "something was drawn at random"
     return prediction.detach(), {name: parameter.grad for name, parameter in network.named_parameters()}
 
 
@@ -296,4 +298,5 @@ def main(how):
     print(json.dumps(answer))
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -35,13 +35,13 @@ MODULES = "wan22lora_trainer"
 SLOW_SECONDS = 120
 
 
-def make_job(place):
+def make_job(place, first_frames=False):
     """Two datasets, the first in batches of two with two shapes; each caption has a class caption too."""
     for number, stems in enumerate(("abcdefg", "xyz")):
         shapes = [(64, 64), (96, 64)] if number == 0 else [(64, 96)]
         items = [(stem, *shapes[n % len(shapes)], 10 * number + n) for n, stem in enumerate(stems)]
         folder = place / "cache" / str(number)
-        write_caches(folder, items)
+        write_caches(folder, items, first_frames)
         for stem, _, _, own in items:
             write_caption(folder / "class-0" / f"{stem}_wan_te.safetensors", stem, 100 + own)
     (place / "pictures").mkdir()
@@ -202,6 +202,7 @@ def main():
         importlib.import_module(f"{MODULES}.{name}")
     cast_prompts()
     make_job(Path(sys.argv[1]))
+    make_job(Path(sys.argv[1]).with_name("image-to-video"), first_frames=True)
     answers = os.fdopen(os.dup(1), "w")
     gc.freeze()  # or every fork copies all pages that hold Python objects
     print("ready", file=answers, flush=True)

@@ -23,19 +23,24 @@ ARGUMENTS = """
 """
 
 
-def write_caches(folder, items):
-    """Caches of pictures; `items` are stem, width and height in pixels, and the number that its caption's text has."""
+def write_caches(folder, items, first_frames=False):
+    """Caches of pictures; `items` are stem, width and height in pixels, and the number that its caption's text has.
+
+    With `first_frames` each is a clip of five frames with the picture that it starts with, as image-to-video has them.
+    """
     folder.mkdir(parents=True)
     for stem, width, height, number in items:
-        latent = torch.randn(16, 1, height // 8, width // 8, generator=torch.Generator().manual_seed(number))
+        generator, shape = torch.Generator().manual_seed(number), (1 + first_frames, height // 8, width // 8)
+        latent = torch.randn(16, *shape, generator=generator)
+        picture = torch.randn(4 + 16, *shape, generator=generator) if first_frames else None
         cache = folder / f"{stem}_{width:04}x{height:04}_wan.safetensors"
-        save_latent_cache_wan(_item(stem, cache), latent, None, None, None)
+        save_latent_cache_wan(_item(stem, cache), latent, None, picture, None)
         write_caption(folder / f"{stem}_wan_te.safetensors", stem, number)
 
 
 def write_caption(cache, stem, number):
-    """A caption's cache: noise whose first value is `number`, so that it can be told from others."""
-    text = torch.randn(6, 4096, generator=torch.Generator().manual_seed(1000 + number))
+    """A caption's cache: noise of 5 to 9 words whose first value is `number`, so that it can be told from others."""
+    text = torch.randn(5 + number % 5, 4096, generator=torch.Generator().manual_seed(1000 + number))
     text[0, 0] = number
     write_text(cache, stem, text)
 
