@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 from wan22lora.check.speed import seconds_per_batch
 from wan22lora.dataset.loads import BucketLoad
@@ -15,9 +14,12 @@ from wan22lora.doctor.needs import run_folder_needs
 from wan22lora.doctor.run_facts import Run
 from wan22lora.plan.choice import expected_gib
 from wan22lora.plan.fast_memory import largest
-from wan22lora.plan.memory import loading_gib, tokens
+from wan22lora.plan.measured import NOTHING, Known, Measured
+from wan22lora.plan.memory import batches_in_tokens, loading_gib
+from wan22lora.plan.prepared import Prepared
+from wan22lora.plan.weights import Weights
 from wan22lora.spec.fast import computes_fast
-from wan22lora.spec.resolved import Expert
+from wan22lora.spec.resolved import Expert, Spec
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,14 @@ class Training:
     steps_per_epoch: int
     steps: int
     gpu_gib: float | None
-    """Peak in training; None for settings that were not measured."""
+    """Peak in training; None for settings of which nothing is known."""
     loading_gib: float
     """Peak while loading where that is more; else 0."""
     seconds: float | None
-    """Of its steps alone, on the GPU that was measured; None where nothing like it was."""
+    """Of its steps alone; None where nothing like it was measured."""
+    measured: Measured | None = None
+    """A training like it on this kind of GPU, which `seconds` are from, and `gpu_gib` where it tells of memory; None
+    where they are from docs/benchmarks.md."""
 
 
 @dataclass(frozen=True)
@@ -69,52 +74,68 @@ def forecast_of_folder(scans: Sequence[Scan]) -> Forecast:
     return Forecast(tuple((scan, scan.loads) for scan in scans), batches_per_epoch(scans))
 
 
-def forecast_of_run(run: Run) -> Forecast:
+def forecast_of_run(run: Run, known: Known = NOTHING) -> Forecast:
     """Of the whole run, whatever of it is done already. Raises ValueError for a run whose spec could not be loaded."""
     if run.spec is None:
         raise ValueError("a forecast needs a spec")
     scans = run.prepared.trained if run.prepared is not None else run.scans
-    forecast = forecast_of_folder(scans)
+    processes = run.prepared.processes if run.prepared is not None else 1
     return replace(
-        forecast,
-        trainings=tuple(_training(run, expert, scans, forecast.batches) for expert in run.spec.experts),
+        forecast_of_folder(scans),
+        trainings=_trainings(run.spec, scans, processes, run.weights, known),
         disk=_disk(run, scans),
     )
 
 
-def _training(run: Run, expert: Expert, scans: Sequence[Scan], batches: int) -> Training:
-    assert run.spec is not None
+def forecast_of_trainings(prepared: Prepared, known: Known) -> tuple[Training, ...]:
+    """Of those that are still to run, whole."""
+    due = {step.id for step in prepared.plan.steps if not step.fresh}
+    all_of_them = _trainings(prepared.spec, prepared.trained, prepared.processes, prepared.weights, known)
+    return tuple(each for each in all_of_them if each.step in due)
+
+
+def _trainings(
+    spec: Spec, scans: Sequence[Scan], processes: int, weights: Mapping[str, Weights], known: Known
+) -> tuple[Training, ...]:
+    return tuple(_training(spec, expert, scans, processes, weights, known) for expert in spec.experts)
+
+
+def _training(
+    spec: Spec, expert: Expert, scans: Sequence[Scan], processes: int, weights: Mapping[str, Weights], known: Known
+) -> Training:
     settings = expert.settings
-    batches = math.ceil(batches / (run.prepared.processes if run.prepared else 1))
+    batches = math.ceil(batches_per_epoch(scans) / processes)
     accumulation = settings.gradient_accumulation or 1
     steps = total_steps(batches, accumulation=accumulation, epochs=settings.epochs, steps=settings.steps)
-    peak = expected_gib(run.spec, expert, largest(scans))
-    loading = loading_gib(run.spec, expert, run.weights)
-    each = seconds_per_batch(
-        expert,
-        run.spec.speed if computes_fast(run.spec, expert) else "reference",
-        list(chain.from_iterable(map(_tokens, scans))),
-        clips=any(scan.source.kind == "videos" for scan in scans),
-    )
-    trained = settings.epochs * batches if settings.epochs is not None else steps * accumulation
+    peak, seconds = expected_gib(spec, expert, largest(scans)), _seconds(spec, expert, scans, batches, steps)
+    measured = known.of(spec, expert, scans, processes)
+    if measured is not None:
+        peak, seconds = measured.gib_of(spec, expert, scans) or peak, measured.seconds * steps
+    loading = loading_gib(spec, expert, weights)
     return Training(
         expert.step,
         steps_per_epoch(batches, accumulation),
         steps,
         peak,
         loading if peak is not None and loading > peak else 0.0,
-        None if each is None else each * trained,
+        seconds,
+        measured,
     )
 
 
-def _tokens(scan: Scan) -> list[int]:
-    """Of every bucket's whole batches and of its last, smaller one."""
-    found = []
-    for load in scan.loads:
-        size = scan.source.batch_size
-        counts = {min(size, load.count), load.count % size or min(size, load.count)}
-        found += [tokens(*load.bucket) * count for count in counts]
-    return found
+def _seconds(spec: Spec, expert: Expert, scans: Sequence[Scan], batches: int, steps: int) -> float | None:
+    """From docs/benchmarks.md; `batches` are those of an epoch for each process."""
+    each = seconds_per_batch(
+        expert,
+        spec.speed if computes_fast(spec, expert) else "reference",
+        [tokens for scan in scans for tokens in batches_in_tokens(scan)],
+        clips=any(scan.source.kind == "videos" for scan in scans),
+    )
+    settings = expert.settings
+    trained = (
+        settings.epochs * batches if settings.epochs is not None else steps * (settings.gradient_accumulation or 1)
+    )
+    return None if each is None else each * trained
 
 
 def _disk(run: Run, trained: Sequence[Scan]) -> Disk:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
 
-from wan22lora.check.forecast import Forecast, Training
+from wan22lora.check.forecast import Forecast, Training, forecast_of_trainings
 from wan22lora.check.speed import MEASURED_ON
 from wan22lora.dataset.loads import BucketLoad
 from wan22lora.dataset.problems import counted
+from wan22lora.errors import Finding
+from wan22lora.plan.measured import Known, Measured
+from wan22lora.plan.prepared import Prepared
 
 
 def forecast_lines(forecast: Forecast, price: float | None) -> Iterator[str]:
@@ -26,18 +31,54 @@ def forecast_lines(forecast: Forecast, price: float | None) -> Iterator[str]:
     yield f"disk: caches up to {_size(disk.caches)}, LoRA files {_size(disk.loras)}, states {_size(disk.states)}"
     if forecast.seconds is None:
         yield (
-            "time: settings, pictures or clips like these were not measured (docs/benchmarks.md); for a GPU that is not"
-            " in this machine, name its class in run.yaml: `hardware: 24gb`"
+            "time: settings, pictures or clips like these were not measured (docs/benchmarks.md); it is known once a"
+            " training like this has run here; for a GPU that is not in this machine, name its class in run.yaml:"
+            " `hardware: 24gb`"
         )
         cost = "cost: not known without the time"
     else:
-        yield (
-            f"time: {_time(forecast.seconds)} for all steps on {MEASURED_ON}, the only GPU measured; loading,"
-            " caching and saving come on top"
-        )
+        where = _measured(forecast.trainings)
+        yield f"time: {_time(forecast.seconds)} for all steps, {where}; loading, caching and saving come on top"
         cost = f"cost: about {forecast.cost(price or 0):,.2f} for the steps, at {price or 0:,.2f} an hour of such a GPU"
     if price is not None:
         yield cost
+
+
+def with_forecast(prepared: Prepared, known: Known) -> Prepared:
+    """The plan with a note on the trainings that are due and whose time is known; one note for those that are alike."""
+    begun: dict[str, int] = {step.id: step.continues.step for step in prepared.plan.steps if step.continues is not None}
+    alike: dict[str, list[str]] = {}
+    for training in forecast_of_trainings(prepared, known):
+        text = _due(training, begun.get(training.step, 0))
+        if text is not None:
+            alike.setdefault(text, []).append(training.step)
+    notes = tuple(Finding("forecast", f"{' and '.join(steps)}: {text}", level="note") for text, steps in alike.items())
+    return replace(prepared, plan=replace(prepared.plan, notes=(*prepared.plan.notes, *notes)))
+
+
+def _due(training: Training, done: int) -> str | None:
+    """What is left of a training of which so many steps are done; None where no time is known."""
+    if training.seconds is None or training.steps <= done:
+        return None
+    left, each = training.steps - done, training.seconds / training.steps
+    text = f"{left:,} steps{' more' if done else ''} take {_about(left * each)} ({each:.3g} s each)"
+    if training.measured is not None and training.measured.gpu_peak is not None:
+        text += f" and {training.gpu_gib:.1f} GiB"
+    return f"{text}, {_measured((training,))}"
+
+
+def _measured(trainings: Sequence[Training]) -> str:
+    """Where and when the times of all trainings were measured."""
+    found = [each.measured for each in trainings]
+    own = list(dict.fromkeys(_where(each) for each in found if each is not None))
+    if None in found:
+        own.append(f"on {MEASURED_ON}, the GPU of docs/benchmarks.md")
+    return f"measured {' and '.join(own)}"
+
+
+def _where(measured: Measured) -> str:
+    day = datetime.fromtimestamp(measured.at, timezone.utc).date()
+    return f"on this kind of GPU ({measured.work.settings['gpu']}) on {day} in run {measured.run}"
 
 
 def _training(training: Training) -> Iterator[str]:
@@ -46,7 +87,8 @@ def _training(training: Training) -> Iterator[str]:
         yield f"{text}; the GPU memory of such settings was not measured"
         return
     loading = f", {training.loading_gib:.1f} GiB while loading" if training.loading_gib else ""
-    yield f"{text}; about {training.gpu_gib:.1f} GiB of GPU memory{loading}"
+    about = "" if training.measured is not None and training.measured.gpu_peak is not None else "about "
+    yield f"{text}; {about}{training.gpu_gib:.1f} GiB of GPU memory{loading}"
 
 
 def _batches(count: int) -> str:
@@ -60,6 +102,11 @@ def _shape(load: BucketLoad) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _about(seconds: float) -> str:
+    time = _time(seconds)
+    return time if time.startswith("under") else f"about {time}"
 
 
 def _time(seconds: float) -> str:

@@ -108,11 +108,13 @@ def _of_run(file: Path, musubi: Path | None, memory: Memory, thorough: bool) -> 
     from wan22lora.check.remark import from_finding, worst_first
     from wan22lora.doctor.run_facts import read_run
     from wan22lora.errors import SpecError
-    from wan22lora.machine.nvidia import gpu_free_gib
+    from wan22lora.machine.nvidia import free_gib, read_nvidia
     from wan22lora.machine.settings import read_machine
+    from wan22lora.run.carry_out import read_known
 
     machine = read_machine(musubi)
-    run = read_run(file, machine, lambda: gpu_free_gib(machine.gpu), memory)
+    nvidia = read_nvidia()
+    run = read_run(file, machine, lambda: free_gib(nvidia.gpu(machine.gpu)), memory)
     spec = run.spec
     if spec is None:
         raise SpecError(f"{file} cannot be used", findings=run.problems)
@@ -130,7 +132,7 @@ def _of_run(file: Path, musubi: Path | None, memory: Memory, thorough: bool) -> 
         thorough=thorough,
     )
     remarks = worst_first([*remarks, *map(from_finding, run.notes)])
-    return Checked(spec.name, run.scans, trained, remarks, forecast_of_run(run))
+    return Checked(spec.name, run.scans, trained, remarks, forecast_of_run(run, read_known(spec, machine, nvidia)))
 
 
 def _say_that_it_takes_long(scans: Sequence[Scan], doing: str = "looking at") -> None:

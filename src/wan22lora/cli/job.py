@@ -25,6 +25,7 @@ def carry_out_or_show(
     """`steps` chooses from the ids of the trainings which steps to keep; `chosen_by` is what was typed for that."""
     from dataclasses import replace
 
+    from wan22lora.check.forecast_lines import with_forecast
     from wan22lora.cli.choices import refuse_idle
     from wan22lora.cli.screen import fitted, say
     from wan22lora.cli.summary import summary
@@ -40,7 +41,7 @@ def carry_out_or_show(
     from wan22lora.plan.continuation import EXTEND, raise_refusals
     from wan22lora.plan.lacking import lacking
     from wan22lora.plan.prepared import Prepared
-    from wan22lora.run.carry_out import carry_out_as_weights_arrive, read_history
+    from wan22lora.run.carry_out import carry_out_as_weights_arrive, read_history, read_known
     from wan22lora.run.left_running import wait_for_left_running
     from wan22lora.run.relief import carry_out_with_relief
     from wan22lora.run.view import display_for
@@ -50,7 +51,8 @@ def carry_out_or_show(
     if as_json and not dry_run:
         raise typer.BadParameter("is for --dry-run: it prints the plan", param_hint="--json")
     machine = read_machine(musubi)
-    machine = replace(machine, gpus=usable_gpus(machine.gpus, read_nvidia()))
+    nvidia = read_nvidia()
+    machine = replace(machine, gpus=usable_gpus(machine.gpus, nvidia))
 
     def loaded() -> Spec:
         return load_spec(
@@ -99,6 +101,8 @@ def carry_out_or_show(
         spec = loaded()  # the GPU has more room now
     prepared = prepare_without(spec, frozenset())
     again = _again("train" if "train" in "".join(wanted) else "cache", run_file, musubi, rehearse, chosen_by)
+    if not rehearse:
+        prepared = with_forecast(prepared, read_known(prepared.spec, machine, nvidia))
     errors = [finding for finding in prepared.dataset_findings if finding.level == "error"]
     if dry_run:
         from wan22lora.cli.show import plan_as_json, plan_as_script

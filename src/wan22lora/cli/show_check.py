@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from wan22lora.check.forecast import Forecast
+from wan22lora.check.forecast import Forecast, Training
 from wan22lora.check.forecast_lines import forecast_lines
 from wan22lora.check.remark import Level, Remark, in_short
 from wan22lora.check.speed import MEASURED_ON
@@ -89,6 +89,14 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def _measured(training: Training) -> dict[str, Any] | None:
+    """Where its seconds are from; None where there are none."""
+    found = training.measured
+    if found is not None:
+        return {"gpu": found.work.settings["gpu"], "run": found.run, "at": found.at, "steps": found.steps}
+    return None if training.seconds is None else {"gpu": MEASURED_ON, "run": None, "at": None, "steps": None}
+
+
 def _facts(forecast: Forecast, price: float | None) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "datasets": [
@@ -118,6 +126,7 @@ def _facts(forecast: Forecast, price: float | None) -> dict[str, Any]:
                 "gpu_gib": each.gpu_gib,
                 "loading_gib": each.loading_gib,
                 "seconds": each.seconds,
+                "measured": _measured(each),
             }
             for each in forecast.trainings
         ],
@@ -125,6 +134,5 @@ def _facts(forecast: Forecast, price: float | None) -> dict[str, Any]:
         "lora_bytes": forecast.disk.loras,
         "state_bytes": forecast.disk.states,
         "seconds": forecast.seconds,
-        "measured_on": MEASURED_ON,
         **({"cost": forecast.cost(price), "price_per_hour": price} if price is not None else {}),
     }

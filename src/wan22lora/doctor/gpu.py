@@ -8,7 +8,7 @@ from wan22lora.doctor.check import Check, failure, gib, listed, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import GIB, Need, gpu_needs
 from wan22lora.errors import command
-from wan22lora.machine.gpus import usable_gpus
+from wan22lora.machine.gpus import BY_SLOT, ORDER_VARIABLE, usable_gpus
 from wan22lora.machine.nvidia import Gpu, GpuProcess
 
 _AMPERE = (8, 0)
@@ -60,12 +60,12 @@ def gpu(facts: Facts) -> Iterator[Check]:
     yield from _kind(chosen)
     names = {each.name for each in facts.nvidia.gpus}
     several = len(facts.nvidia.gpus) > 1
-    if several and len(names) > 1 and facts.variables.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+    if several and len(names) > 1 and facts.variables.get(ORDER_VARIABLE) != BY_SLOT:
         text = (
             f"This machine has different GPUs ({listed(sorted(names))}). CUDA numbers them by speed and nvidia-smi by "
             f"slot, so GPU {facts.machine.gpu} may be another one in training."
         )
-        yield warning("gpu-order", text, "export CUDA_DEVICE_ORDER=PCI_BUS_ID")
+        yield warning("gpu-order", text, f"export {ORDER_VARIABLE}={BY_SLOT}")
     elif several:
         usable = usable_gpus(facts.machine.gpus, facts.nvidia)
         if len(usable) > 1:

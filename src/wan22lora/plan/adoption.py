@@ -57,15 +57,21 @@ def manifests_of(caches: Iterable[Path]) -> Iterator[tuple[Path, Manifest]]:
 
 
 def caches_beside(run_folder: Path, known: Iterable[Path], *, rehearsal: bool) -> Iterator[Path]:
-    """The cache folders of other runs: those in the same folder and those that are known; only rehearsals' for a
-    rehearsal, since its files hold nothing."""
+    """The cache folders of other runs."""
+    for other in runs_beside(run_folder, known, rehearsal=rehearsal):
+        yield other / "cache"
+
+
+def runs_beside(run_folder: Path, known: Iterable[Path], *, rehearsal: bool) -> Iterator[Path]:
+    """Other runs: those in the same folder and those that are known; only rehearsals for a rehearsal, since its files
+    hold nothing."""
     try:
         beside = sorted(run_folder.parent.iterdir())
     except OSError:
         beside = []
     for other in dict.fromkeys((*beside, *known)):
         if other != run_folder and read_json(other / "run.json").get("rehearsal") is rehearsal:
-            yield other / "cache"
+            yield other
 
 
 def _made(name: str, key: Key) -> _Made:

@@ -32,6 +32,16 @@ def tokens(width: int, height: int, frames: int = 1) -> int:
     return (width // 16) * (height // 16) * ((frames - 1) // 4 + 1)
 
 
+def batches_in_tokens(scan: Scan) -> list[int]:
+    """The tokens of each batch of an epoch."""
+    found: list[int] = []
+    for load in scan.loads:
+        whole, rest = divmod(load.count, scan.source.batch_size)
+        each = tokens(*load.bucket)
+        found += [each * scan.source.batch_size] * whole + ([each * rest] if rest else [])
+    return found
+
+
 def peak_gib(batch_tokens: int, blocks_to_swap: int = 0) -> float:
     """Peak allocation in training, in GiB: fp8_base, gradient checkpointing, rank 16. Met every row to 0.02."""
     return WEIGHTS_GIB - BLOCK_GIB * blocks_to_swap + FIXED_GIB + TOKEN_GIB * batch_tokens

@@ -20,6 +20,7 @@ from wan22lora.run.display import Display
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.ledger import Event, Ledger
 from wan22lora.run.listener import Listener, Parse
+from wan22lora.run.measuring import Keep, Measuring
 from wan22lora.run.pipes import Stream
 from wan22lora.run.process import Child, ProcessResult
 from wan22lora.run.read_ahead import ReadAhead
@@ -69,12 +70,14 @@ class Attempt:
         grace_seconds: float,
         ahead: ReadAhead | None = None,
         waiting: Waiting | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.step = step
         self._stage = stage
         self._log = log
         self._ahead = ahead
-        self._listener = Listener(step, stage.emit, stage.clock, parse)
+        self._listener = Listener(step, self._emit, stage.clock, parse)
+        self._measuring = Measuring(step, keep)
         self._account = Account(step)
         self._grace_seconds = grace_seconds
         self._waiting = waiting
@@ -197,9 +200,15 @@ class Attempt:
         self._stage.hear()
         self._stage.hearers.pop(self.step.id, None)
         self._listener.finish()
+        self._measuring.finish()
         self._read_ahead()
         assert self._file is not None
         self._file.close()
+
+    def _emit(self, event: str, **fields: object) -> None:
+        """What was read from the program's output."""
+        self._stage.emit(event, **fields)
+        self._measuring.take({"event": event, **fields})
 
     def _take(self, stream: Stream, data: bytes) -> None:
         assert self._file is not None
@@ -259,6 +268,7 @@ class Attempt:
         """The trainer's own events are in the ledger already; they are shown, and remembered for its end."""
         step, stage = self.step, self._stage
         self._account.take(event)
+        self._measuring.take(event)
         stage.display.heard(step.id, "")
         stage.display.show(event)
         total = event.get("total")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from wan22lora.dataset.problems import listed
 from wan22lora.errors import Finding, MachineError, RunFolderError
+from wan22lora.machine.gpus import kind_of
 from wan22lora.machine.known_runs import known_runs, note_run
+from wan22lora.machine.nvidia import Nvidia, read_nvidia
 from wan22lora.machine.settings import Machine
 from wan22lora.models.arriving import is_arriving
 from wan22lora.musubi.diagnoses import diagnose
 from wan22lora.musubi.log_lines import parse
 from wan22lora.plan.adoption import Offers, caches_beside, manifests_of
-from wan22lora.plan.at_once import trainings_at_once
+from wan22lora.plan.at_once import GPU_VARIABLE, trainings_at_once
 from wan22lora.plan.continuation import raise_refusals
 from wan22lora.plan.lacking import arriving, lacking
 from wan22lora.plan.made_from import item_of
 from wan22lora.plan.manifest import Manifest, read_manifest
+from wan22lora.plan.measured import Known, Measured, known_measurements, store_measured, work_of
 from wan22lora.plan.model import Step, StepId
 from wan22lora.plan.prepared import History, Prepared
 from wan22lora.plan.sources import cache_folder_of
@@ -28,8 +33,10 @@ from wan22lora.run.attempt import CACHING
 from wan22lora.run.caching import appeared, begin, drop_overtaken, settle
 from wan22lora.run.display import Display
 from wan22lora.run.folder import RunFolder
+from wan22lora.run.measuring import Keep, Taken
 from wan22lora.run.runner import Outcome, Renew, execute
 from wan22lora.run.verify import verify
+from wan22lora.spec.resolved import Spec
 
 POLL_SECONDS = 2.0
 TRAININGS = ("train-high", "train-low", "train")
@@ -49,6 +56,13 @@ def read_history(folder: Path, machine: Machine | None = None, *, rehearsal: boo
         return manifests_of([cache, *caches_beside(folder, known, rehearsal=rehearsal)])
 
     return History(keys, states, read_manifest(cache), run_folder.at_most(), Offers(all_manifests), run_folder.learned)
+
+
+def read_known(spec: Spec, machine: Machine, nvidia: Nvidia) -> Known:
+    """What was measured of trainings on the GPU that the run will have, in this run and in others."""
+    device = ",".join(machine.gpus) if spec.parallel == "ddp" and machine.gpus else machine.gpu
+    known = known_runs(machine.known_runs) if machine.known_runs is not None else ()
+    return known_measurements(spec.folder, known, kind_of(device, nvidia, os.environ))
 
 
 def carry_out_as_weights_arrive(
@@ -183,8 +197,29 @@ def carry_out(
         begin=begin_caches,
         settle=settle_caches,
         renew=renew,
+        keep=None if plan.rehearsal else keeping(prepared, lambda device: kind_of(device, read_nvidia(), os.environ)),
         grace_seconds=prepared.spec.stop_grace,
     )
+
+
+def keeping(prepared: Prepared, gpu: Callable[[str], str | None], now: Callable[[], float] = time.time) -> Keep:
+    """Writes what trainings take into the run's folder. `gpu` names the kind of what CUDA_VISIBLE_DEVICES says.
+
+    A disk that refuses costs a later forecast, and nothing else.
+    """
+
+    def keep(step: Step, taken: Taken) -> None:
+        expert = next((each for each in prepared.spec.experts if each.step == step.id), None)
+        if expert is None:
+            return
+        kind = gpu(step.env.get(GPU_VARIABLE, "0"))
+        work = work_of(prepared.spec, expert, prepared.trained, kind, prepared.processes)
+        if work is not None:
+            measured = Measured(work, prepared.spec.name, now(), taken.steps, taken.seconds, taken.gpu_peak)
+            with suppress(OSError):
+                store_measured(prepared.plan.folder, step.id, measured)
+
+    return keep
 
 
 def _raise_lacking(prepared: Prepared, machine: Machine) -> None:

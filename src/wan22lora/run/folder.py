@@ -9,6 +9,7 @@ output/           what the trainings write
 learned/          <digest>.json: the cache files that a training learned from, and what they were made from
 previous/         <UTC time>-<step id>/: outputs and states of earlier trainings
 memory.json       memory settings above which the GPU's memory ran out
+measured.json     what a step of each training took, for forecasts (plan/measured.py)
 .lock, holder.json
 """
 

@@ -23,6 +23,7 @@ from wan22lora.run.folder import RunFolder
 from wan22lora.run.ledger import Ledger
 from wan22lora.run.left_running import refuse_left_running
 from wan22lora.run.listener import Parse
+from wan22lora.run.measuring import Keep
 from wan22lora.run.outputs import earlier_outputs
 from wan22lora.run.pipes import POLL_SECONDS
 from wan22lora.run.read_ahead import read_ahead_during
@@ -57,6 +58,7 @@ def execute(
     settle: Settle | None = None,
     earlier: Earlier = earlier_outputs,
     renew: Renew | None = None,
+    keep: Keep | None = None,
     stop: StopRequest | None = None,
     grace_seconds: float = 30.0,
     now: Callable[[], float] = time.time,
@@ -70,9 +72,9 @@ def execute(
     called before a caching step removes or makes anything, though it be fresh, and `settle` after every end of one,
     good or bad, before `verify`. `earlier` names what is moved to `previous/` before a step starts. `renew` gives a
     step whose turn it is as it is to run now, or None while what it needs is still on its way; the Failure that it may
-    raise is the step's. `again` is the command that continues the run. `grace_seconds` is what a program may take to
-    end well when it is stopped. Without `stop`, SIGINT, SIGTERM and SIGHUP end the run; a caller that gives one
-    listens itself.
+    raise is the step's. `keep` is given what a training takes, once it has warmed up and when its process has ended.
+    `again` is the command that continues the run. `grace_seconds` is what a program may take to end well when it is
+    stopped. Without `stop`, SIGINT, SIGTERM and SIGHUP end the run; a caller that gives one listens itself.
 
     Raises StepFailed (OutOfMemory among them), OutputsWrong, Interrupted, RunFolderError (locked, not this run's, still
     running) and MachineError (a program that cannot be started, a disk that refuses, another musubi-tuner than the
@@ -91,7 +93,7 @@ def execute(
         sturdy = Sturdy(display)
         stack.callback(sturdy.close)
         stage = Stage(folder, ledger, sturdy, stop, clock)
-        hooks = _Hooks(verify, begin, settle, earlier, renew, parse, diagnose, again, grace_seconds)
+        hooks = _Hooks(verify, begin, settle, earlier, renew, keep, parse, diagnose, again, grace_seconds)
         return _Run(stage, hooks).whole(plan)
 
 
@@ -102,6 +104,7 @@ class _Hooks:
     settle: Settle | None
     earlier: Earlier
     renew: Renew | None
+    keep: Keep | None
     parse: Parse
     diagnose: failures.Diagnose | None
     again: str
@@ -157,7 +160,8 @@ class _Run:
                 self.stage.folder.store_learned(step.key[LEARNED], step.learned)
             log = self.stage.folder.new_log(step.id)
         ahead = read_ahead_during(step, later)
-        return Attempt(self.stage, step, log, self.hooks.parse, self.hooks.grace_seconds, ahead, waiting)
+        hooks = self.hooks
+        return Attempt(self.stage, step, log, hooks.parse, hooks.grace_seconds, ahead, waiting, hooks.keep)
 
     def settle(self, step: Step) -> None:
         """What comes after a step that ran, however it ended."""

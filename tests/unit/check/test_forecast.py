@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from wan22lora.check.forecast import Forecast, forecast_of_run
+from wan22lora.check.forecast_lines import forecast_lines
 from wan22lora.check.speed import FAST_SECONDS, SECONDS
-from wan22lora.doctor.run_facts import read_run
+from wan22lora.doctor.run_facts import Run, read_run
 from wan22lora.machine.settings import Machine
+from wan22lora.plan.measured import Known, Measured, work_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,13 +28,17 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def forecast(pictures: Path, text: str) -> Forecast:
+def read(pictures: Path, text: str) -> Run:
     file = pictures.parent / "run.yaml"
     file.write_text(f"name: paper\nimages: pictures\n{text}", encoding="utf-8")
     machine = Machine(pictures.parent, "test", Path("python"), pictures.parent / "models")
     run = read_run(file, machine, lambda: 80.0)
     assert run.problems == ()
-    return forecast_of_run(run)
+    return run
+
+
+def forecast(pictures: Path, text: str) -> Forecast:
+    return forecast_of_run(read(pictures, text))
 
 
 def test_the_articles_run_is_two_times_1800_steps_of_1_11_seconds(pictures: Path) -> None:
@@ -105,3 +111,56 @@ def test_every_time_is_a_row_of_the_benchmarks() -> None:
         of_speed = text.partition(f"\n## speed: {speed}\n")[2].partition("\n## ")[0]
         for _, _, seconds in rows:
             assert any(re.search(rf"\| {seconds}0? [|(]", line) for line in of_speed.splitlines()), seconds
+
+
+H200 = "NVIDIA H200"
+
+
+def measured_by(pictures: Path, text: str, **taken: float | None) -> Measured:
+    """What a run with these settings took, a training of two hours ago."""
+    run = read(pictures, text)
+    assert run.spec is not None
+    assert run.prepared is not None
+    expert = run.spec.experts[0]
+    work = work_of(run.spec, expert, run.prepared.trained, H200, 1)
+    assert work is not None
+    figures = {"seconds": 0.31, "gpu_peak": 25 * 2**30, **taken}
+    return Measured(work, "earlier", 1_790_000_000.0, 500, **figures)  # type: ignore[arg-type]
+
+
+def test_what_was_measured_here_replaces_the_table(pictures: Path) -> None:
+    text = "preset: style\nhardware: 24gb\n"
+    measured = measured_by(pictures, text)
+    told = forecast_of_run(read(pictures, text), Known(H200, (measured,)))
+    assert told.seconds == pytest.approx(2 * 1800 * 0.31)
+    assert [each.gpu_gib for each in told.trainings] == [25, 25]
+    (time,) = [line for line in forecast_lines(told, None) if line.startswith("time: ")]
+    assert "19 min for all steps, measured on this kind of GPU (NVIDIA H200) on 2026-09-21 in run earlier;" in time
+    assert "train-high: 1,800 steps, 18 an epoch; 25.0 GiB of GPU memory" in list(forecast_lines(told, None))
+
+
+def test_a_training_that_is_not_alike_keeps_the_tables_figures(pictures: Path) -> None:
+    text = "preset: style\nhardware: 24gb\n"
+    measured = measured_by(pictures, f"{text}train: {{rank: 32}}\n")
+    told = forecast_of_run(read(pictures, text), Known(H200, (measured,)))
+    assert told == forecast_of_run(read(pictures, text))
+    assert "measured on one NVIDIA H200, the GPU of docs/benchmarks.md" in "\n".join(forecast_lines(told, None))
+
+
+def test_experts_with_other_settings_have_each_its_own(pictures: Path) -> None:
+    text = "preset: style\nhardware: 24gb\n"
+    both = "experts: {low: {rank: 32}}\n"
+    measured = measured_by(pictures, f"{text}train: {{rank: 32}}\n", gpu_peak=None)
+    told = forecast_of_run(read(pictures, text + both), Known(H200, (measured,)))
+    assert [each.measured for each in told.trainings] == [None, measured]
+    assert told.seconds == pytest.approx(1800 * (0.568 + 0.31))
+    (time,) = [line for line in forecast_lines(told, None) if line.startswith("time: ")]
+    assert "in run earlier and on one NVIDIA H200" in time
+
+
+def test_what_the_table_lacks_is_known_once_it_was_measured(pictures: Path) -> None:
+    text = "preset: style\nhardware: 24gb\ndata: {resolution: 512, batch_size: 2}\ntrain: {gradient_accumulation: 3}\n"
+    assert forecast(pictures, text).seconds is None
+    told = forecast_of_run(read(pictures, text), Known(H200, (measured_by(pictures, text),)))
+    assert [each.steps for each in told.trainings] == [300, 300]
+    assert told.seconds == pytest.approx(2 * 300 * 0.31)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from wan22lora.machine.gpus import usable_gpus
+from wan22lora.machine.gpus import kind_of, usable_gpus
 from wan22lora.machine.nvidia import Gpu, Nvidia
 
 GIB = 2**30
@@ -44,3 +44,22 @@ def test_a_machine_with_one_gpu_or_none_has_one(gpus: tuple[Gpu, ...]) -> None:
 
 def test_what_the_driver_does_not_tell_is_not_taken_for_idle() -> None:
     assert usable_gpus((), replace(FOUR, gpus=(card(0), replace(card(1), free=None)))) == ("0",)
+
+
+def test_the_kind_of_a_gpu_is_its_name() -> None:
+    assert kind_of("2", FOUR, {}) == kind_of("0,1", FOUR, {}) == kind_of("GPU-1", FOUR, {}) == "A"
+
+
+@pytest.mark.parametrize("device", ["7", "MIG-1", "GPU-9", "", "0,7"])
+def test_what_is_not_there_is_of_no_kind(device: str) -> None:
+    assert kind_of(device, FOUR, {}) is None
+    assert kind_of(device, Nvidia(), {}) is None
+
+
+def test_among_different_gpus_a_number_says_something_only_where_cuda_counts_by_slot() -> None:
+    mixed = replace(FOUR, gpus=(card(0), card(1, "B")))
+    assert kind_of("1", mixed, {}) is None
+    assert kind_of("1", mixed, {"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}) is None
+    assert kind_of("1", mixed, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}) == "B"
+    assert kind_of("GPU-1", mixed, {}) == "B"
+    assert kind_of("0,1", mixed, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}) is None
