@@ -37,7 +37,7 @@ def make(place: Path) -> Path:
 
 
 RUN = f"""name: every
-preset: style
+preset: character
 trigger: {TRIGGER}
 validation: {{hold_out: [nobody.png]}}
 data: {{resolution: [128, 128]}}
