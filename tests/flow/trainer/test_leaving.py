@@ -23,9 +23,9 @@ def work(path):
         file.write("uploaded")
 
 atexit.register(print, "closed")
-threading.Thread(target=work, args=[sys.argv[1]]).start()
 worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=[600], daemon=True)
 worker.start()
+threading.Thread(target=work, args=[sys.argv[1]]).start()
 print(worker.pid)
 print("the last line", end="")
 """
