@@ -31,13 +31,15 @@ def data_urls(medium: Medium) -> tuple[str, ...]:
 
 def _picture(path: Path) -> Image.Image:
     """As a person sees it: turned as its tag says."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as picture:
             picture.draft("RGB", (2 * PICTURE_SIDE, 2 * PICTURE_SIDE))
             picture.load()
             return ImageOps.exif_transpose(picture).convert("RGB")
+    except UnidentifiedImageError as problem:
+        raise UnreadableError("not a picture that can be read") from problem
     except Exception as problem:  # Pillow's decoders raise SyntaxError, ValueError, struct.error and more
         raise UnreadableError(str(problem).splitlines()[0] if str(problem) else type(problem).__name__) from problem
 

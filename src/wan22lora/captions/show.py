@@ -55,7 +55,7 @@ def in_short(changes: Sequence[Change]) -> str:
 
 def match_as_text(name: str, caption: str, pattern: re.Pattern[str]) -> Iterator[Text]:
     """The file's name, and each match with the words around it."""
-    text = " ".join(caption.split("\n"))
+    text = " ".join(caption.strip().split("\n"))
     yield _text(readable(name), "bold")
     for match in pattern.finditer(text):
         before, after = _tokens(text[: match.start()]), _tokens(text[match.end() :])

@@ -32,19 +32,36 @@ _NUMBERED = re.compile(r"^[ \t]*(?:\*\*)?(?P<name>\d{1,5})[.):](?:\*\*)?[ \t]+(?
 _OURS = "# wan22lora captions"
 _OUR_ESCAPE = re.compile(r"(?m)^ (?= *## )")
 _OUR_NAME = re.compile(r"^## (?P<name>.*)$", re.M)
+_JOINS_EMOJI = "\u200d"
+_ESCAPED = re.compile(r"\\(?:\\|[ntr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U000[0-9a-f]{5}|U0010[0-9a-f]{4})")
 _NAME_KEYS = ("file", "filename", "file_name", "image", "image_path", "video_path", "picture", "video", "clip", "name")
 _TEXT_KEYS = ("caption", "text", "description", "content")
 
 
 def as_one_text(captions: Iterable[tuple[str, str]], remarks: Iterable[str] = ()) -> str:
     """One text to look through and edit: a line `## name`, the caption below it. `remarks` are lines at its head."""
-    parts = [f"## {name}\n{_inside(text)}\n" for name, text in captions]
+    parts = [f"## {_on_a_line(name)}\n{_inside(text)}\n" for name, text in captions]
     return "\n".join([_OURS, *(f"# {line}" for line in remarks), "", *parts])
 
 
+def _on_a_line(name: str) -> str:
+    """Line breaks, orders to a terminal and bytes that are no text as `\\n` and the like, and a backslash as two."""
+    return "".join(
+        each if (each.isprintable() and each != "\\") or each == _JOINS_EMOJI else _escaped(each) for each in name
+    )
+
+
+def _escaped(character: str) -> str:
+    return "\\\\" if character == "\\" else character.encode("unicode_escape").decode()
+
+
+def _as_it_was(name: str) -> str:
+    return _ESCAPED.sub(lambda match: match[0].encode("ascii").decode("unicode_escape"), name)
+
+
 def _inside(text: str) -> str:
-    """A line of a caption that looks like a name is set one column in."""
-    return re.sub(r"(?m)^(?= *## )", " ", text.strip())
+    """A line of a caption that looks like a name is set one column in; half characters become question marks."""
+    return re.sub(r"(?m)^(?= *## )", " ", text.strip().encode("utf-8", "replace").decode())
 
 
 def split(text: str) -> list[Answer]:
@@ -54,9 +71,9 @@ def split(text: str) -> list[Answer]:
     """
     if text.startswith(_OURS):
         ours = list(_OUR_NAME.finditer(text))
-        ends = [*(match.start() for match in ours[1:]), len(text)]
+        ends = [match.start() for match in ours[1:]] + [len(text)] * bool(ours)
         return [
-            Answer(match["name"], _OUR_ESCAPE.sub("", text[match.end() : end].strip()))
+            Answer(_as_it_was(match["name"]), _OUR_ESCAPE.sub("", text[match.end() : end].strip()))
             for match, end in zip(ours, ends, strict=True)
         ]
     found = _from_json(text) or _from_table(text)

@@ -315,6 +315,20 @@ def test_a_review_has_the_order_of_the_pictures(bare: Place, model: Vision) -> N
     assert [line for line in lines if line.startswith("## ")] == [f"## {number:02d}.png" for number in range(6)]
 
 
+def test_a_review_names_pictures_of_any_name(bare: Place, model: Vision) -> None:
+    names = {"line\nbreak": 1, "bad\udcff": 2, "שלום": 3, "a\x1b[31mred": 4}
+    for name, number in names.items():
+        Image.new("RGB", (64, 64), (number * 10, 90, 40)).save(bare.path / "pictures" / f"{name}.png")
+        (bare.path / "pictures" / f"{number:02d}.png").unlink()
+    done = write(bare, model, "--review", "review.txt")
+    assert done.exit_code == 0, done.output
+    done = bare.wan22lora("captions", "import", "review.txt", "pictures", "--yes")
+    assert done.exit_code == 0, done.output
+    every = {**{f"{number:02d}": number for number in (0, 5)}, **names}
+    expected = {name: f"a plain picture with {number} parts of red\n" for name, number in every.items()}
+    assert captions(bare) == expected
+
+
 def test_a_review_that_is_there_is_never_overwritten(bare: Place, model: Vision) -> None:
     (bare.path / "review.txt").write_text("an evening's work")
     done = write(bare, model, "--review", "review.txt")
@@ -366,7 +380,7 @@ def test_large_pictures_are_sent_small_and_broken_ones_are_told(bare: Place, mod
     (bare.path / "pictures" / "04.png").write_bytes(b"no picture")
     done = write(bare, model)
     assert done.exit_code == 3
-    assert "04.png: cannot be read" in done.stderr
+    assert "04.png: cannot be read (not a picture that can be read)" in done.stderr
     assert captions(bare) == colours(0, 1, 2, 3, 5)
     assert model.seen(4)[0].size == (1024, 512)
 

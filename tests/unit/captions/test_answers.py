@@ -116,6 +116,21 @@ def test_our_own_text_comes_back_as_it_was_written(captions: dict[str, str]) -> 
     assert {answer.name: answer.text for answer in found} == captions
 
 
+NAMES = st.text(st.sampled_from("aä\\nxu0\n\r\t\x1b\u202e\udcff\u200d😀 "), max_size=8).map(lambda name: f"{name}.png")
+
+
+@given(st.dictionaries(NAMES, st.just("a cat"), max_size=4))
+def test_any_file_name_survives_the_text_that_is_edited(captions: dict[str, str]) -> None:
+    text = as_one_text(captions.items())
+    assert text.encode().count(b"\n## ") == len(captions)
+    assert "\x1b" not in text
+    assert {answer.name: answer.text for answer in split(text)} == captions
+
+
+def test_half_a_character_in_an_answer_does_not_keep_the_others_from_being_written() -> None:
+    assert split(as_one_text([("a.png", "a \ud83d cat")])) == [Answer("a.png", "a ? cat")]
+
+
 TWO = [Answer("01.png", "a cat"), Answer("02.png", "a dog")]
 
 

@@ -62,6 +62,12 @@ def test_no_control_character_reaches_the_screen(old: str, new: str) -> None:
         assert line.isprintable()
 
 
+def test_the_end_of_the_last_line_is_no_further_word() -> None:
+    assert [line.plain for line in match_as_text("0.txt", "a cat\n", re.compile("cat"))] == ["0.txt", "  a cat"]
+    long = "a plain picture with 8 parts of red\n"
+    assert [line.plain for line in match_as_text("0.txt", long, re.compile("plain"))][1].endswith("of red")
+
+
 def test_every_match_is_shown_with_its_words() -> None:
     lines = [line.plain for line in match_as_text("0.txt", LONG, re.compile("red|body"))]
     assert lines == [
