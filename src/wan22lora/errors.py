@@ -49,6 +49,11 @@ class Finding:
         text = f"{self.where}: {self.message}" if self.where else self.message
         return f"{text}\n    → {self.fix}" if self.fix else text
 
+    @property
+    def told(self) -> str:
+        """With its level in front."""
+        return f"{self.level}: {self}"
+
 
 class Failure(Exception):
     """A failure with a name, an exit code and the command to type next. Never shown as a traceback."""
@@ -62,7 +67,10 @@ class Failure(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        parts = [self.summary, *(str(finding) for finding in self.findings)]
+        parts = [
+            self.summary,
+            *(finding.told if finding.level != "error" else str(finding) for finding in self.findings),
+        ]
         if self.fix:
             parts.append(f"→ {self.fix}")
         return "\n".join(parts)

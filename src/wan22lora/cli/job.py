@@ -116,7 +116,7 @@ def carry_out_or_show(
         raise_refusals(prepared.plan.steps, again, outcome="")
     else:
         for finding in (*prepared.plan.notes, *prepared.dataset_findings):
-            say(fitted(f"{finding.level}: {finding}"), err=True)
+            say(fitted(finding.told), err=True)
         for line in summary(carry_out_with_relief(spec, carry_out, scans=prepared.scans, tell=say)):
             say(line)
 

@@ -103,7 +103,8 @@ def _facts(prepared: Prepared) -> Iterator[str]:
 
 def _comment(finding: Finding) -> Iterator[str]:
     yield "#"
-    for line in str(finding).splitlines():
+    told = f"stops the run: {finding}" if finding.level == "error" else finding.told
+    for line in told.splitlines():
         yield f"# {line}"
 
 

@@ -106,7 +106,7 @@ def parse_document(text: str, *, file: str, folder: Path) -> Document:
         place = Place(file, mark.line + 1, mark.column + 1)
         raise SpecError(
             f"{file} cannot be used",
-            findings=[Finding(str(place), "this key is written twice", "keep one of them")],
+            findings=[Finding(str(place), f"{_repeated(error)} is written twice", "keep one of them")],
         ) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -114,7 +114,7 @@ def parse_document(text: str, *, file: str, folder: Path) -> Document:
         what = error.problem or error.context or "not YAML"
         raise SpecError(
             f"{file} is not valid YAML",
-            findings=[Finding(str(place), what, "check the indentation (spaces, no tabs) and the colons")],
+            findings=[Finding(str(place), what, _way_out(what))],
         ) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -143,6 +143,17 @@ def parse_document(text: str, *, file: str, folder: Path) -> Document:
     except ValueError as error:  # Python prints no integer of more than 4300 digits
         raise SpecError(f"{file} holds a number that is too long: {error}") from None
     return Document(file, folder, data, places)
+
+
+def _repeated(error: Any) -> str:
+    named = re.search(r'duplicate key "(.*?)"', error.problem or "")
+    return f"`{named[1]}`" if named else "this key"
+
+
+def _way_out(problem: str) -> str:
+    if "escape" in problem:
+        return 'within "…" a backslash begins an escape; paths need no quotes'
+    return "check the indentation (spaces, no tabs) and the colons"
 
 
 def _plain(node: Any, path: KeyPath, file: str, places: dict[KeyPath, Place]) -> Any:

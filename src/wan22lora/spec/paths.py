@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wan22lora.errors import SpecError
 
+_DRIVE = re.compile(r"([A-Za-z]):[\\/]+")
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
 
@@ -23,6 +24,10 @@ def resolve_path(text: str, base: Path) -> Path:
     """The absolute path meant by `text` in a file that lies in `base`. Raises UnknownVariableError and
     ImpossiblePathError.
     """
+    drive = _DRIVE.match(text)
+    if drive and os.name != "nt":
+        inside = text[drive.end() :].replace("\\", "/")
+        raise ImpossiblePathError(f"is a path of Windows; under WSL it is /mnt/{drive[1].lower()}/{inside}")
     expanded = os.path.expandvars(text)
     unset = _VARIABLE.search(expanded) if "$" in text else None
     if unset and unset.group(1).strip("{}") not in os.environ:

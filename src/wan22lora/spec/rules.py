@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from wan22lora.errors import Finding
+from wan22lora.musubi.options import text as number_text
 from wan22lora.spec.document import Document
 from wan22lora.spec.resolved import Expert, Spec
 from wan22lora.spec.rules_of_dataset import broken_by_dataset
@@ -15,6 +16,9 @@ from wan22lora.spec.rules_of_run import broken_by_run
 from wan22lora.spec.rules_of_schedule import broken_by_schedule
 from wan22lora.spec.rules_of_trainer import broken_by_trainer
 from wan22lora.spec.tasks import Task
+
+_ARTICLES_RATES = (2e-4, 3e-4)
+"""The learning rates that the person article and the WAN 2.1 and 2.2 articles train adamw with."""
 
 
 def broken_rules(spec: Spec, document: Document) -> list[Finding]:
@@ -52,9 +56,19 @@ def _length(expert: Expert) -> Iterator[Finding]:
     if settings.epochs is not None and settings.steps is not None:
         yield Finding(
             expert.where("steps"),
-            "stands beside `epochs`, and musubi would ignore the steps (PC)",
+            "stands beside `epochs`, and musubi would ignore the steps",  # PC
             "keep one of them",
         )
+
+
+def _learning_rate(expert: Expert) -> Iterator[Finding]:
+    """A zero too many or too few. Prodigy and its like are right with 1, so only adamw is judged."""
+    rate, (lowest, highest) = expert.settings.learning_rate, _ARTICLES_RATES
+    if rate is None or (expert.settings.optimizer or "").lower() not in ("adamw", "adamw8bit"):
+        return
+    if rate > 30 * highest or rate < lowest / 100:
+        text = f"is {number_text(rate)}; the articles train adamw with {number_text(lowest)} to {number_text(highest)}"
+        yield Finding(expert.where("learning_rate"), text, "is that meant?", level="warning")
 
 
 def _alpha(expert: Expert) -> Iterator[Finding]:
@@ -73,7 +87,7 @@ def _sampling(expert: Expert) -> Iterator[Finding]:
     if settings.timestep_shift is not None and sampling not in (None, "shift"):
         yield Finding(
             expert.where("timestep_shift"),
-            f"is ignored by `timestep_sampling: {sampling}` (TB:578-613)",
+            f"is ignored by `timestep_sampling: {sampling}`",  # TB:578-613
             "remove it, or use timestep_sampling: shift",
         )
     if settings.sigmoid_scale is not None and sampling not in (None, "shift", "sigmoid"):
@@ -83,7 +97,7 @@ def _sampling(expert: Expert) -> Iterator[Finding]:
 def _precision(expert: Expert) -> Iterator[Finding]:
     settings = expert.settings
     if settings.fp8_scaled and not settings.fp8_base:
-        yield Finding(expert.where("fp8_scaled"), "stops musubi without fp8_base (TB:1398)", "fp8_base: true")
+        yield Finding(expert.where("fp8_scaled"), "stops musubi without fp8_base", "fp8_base: true")  # TB:1398
     if settings.gradient_checkpointing_cpu_offload and not settings.gradient_checkpointing:
         yield Finding(
             expert.where("gradient_checkpointing_cpu_offload"),
@@ -105,7 +119,7 @@ def _arguments(expert: Expert) -> Iterator[Finding]:
             if "=" in name or "=" in str(value):
                 yield Finding(
                     expert.where(key),
-                    f"`{name}: {value}` holds a `=`, at which musubi cuts (TB:172,304,1563)",
+                    f"`{name}: {value}` holds a `=`, at which musubi cuts",  # TB:172,304,1563
                     "none",
                 )
 
@@ -116,11 +130,11 @@ def _options(expert: Expert) -> Iterator[Finding]:
         "itself",
         "timestep_boundary": "belongs to joint mode; each expert has its own timestep_range here",
         "offload_inactive_dit": "belongs to joint mode",
-        "dim_from_weights": "crashes musubi: it opens a file called True (TB:1566)",
-        "config_file": "hides options from every check here: musubi's TOML takes any misspelt key (PC:780-811)",
+        "dim_from_weights": "crashes musubi: it opens a file called True",  # TB:1566
+        "config_file": "hides options from every check here: musubi's TOML takes any misspelt key",  # PC:780-811
         "huggingface_token": "would put the token into the process list and the logs; set HF_TOKEN instead",
         "wandb_api_key": "would put the key into the process list and the logs; set WANDB_API_KEY instead",
-        "sage_attn": "cannot train (TB:1400)",
+        "sage_attn": "cannot train",  # TB:1400
         "no_metadata": "would leave files that nobody can tell apart, and this program checks the metadata",
         "show_timesteps": "shows a chart and trains nothing",
     }
@@ -139,6 +153,7 @@ def _options(expert: Expert) -> Iterator[Finding]:
 EXPERT_RULES: tuple[Callable[[Expert], Iterator[Finding]], ...] = (
     _needed,
     _length,
+    _learning_rate,
     _alpha,
     _sampling,
     _precision,

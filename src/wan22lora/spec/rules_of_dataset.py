@@ -27,7 +27,7 @@ def _resolution(dataset: Dataset) -> Iterator[Finding]:
     if min(sides) < 64:
         yield Finding(where, f"{min(sides)} pixels are too few for Wan", "960, or [832, 480]")
     elif not dataset.settings.bucket and any(side % 16 for side in sides):
-        text = "must be multiples of 16 when `bucket` is false: musubi rounds nothing then (BK:86-88)"
+        text = "must be multiples of 16 when `bucket` is false: musubi rounds nothing then"  # BK:86-88
         yield Finding(where, text, str([side // 16 * 16 for side in sides]))
 
 

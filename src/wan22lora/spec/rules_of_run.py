@@ -25,7 +25,8 @@ def broken_by_run(spec: Spec, document: Document) -> Iterator[Finding]:
     if bad:
         yield Finding(
             f"{document.place(('folder',))} folder",
-            f"{spec.folder} holds {' '.join(bad)}: musubi reads its caches with a pattern and would find none (DS:508)",
+            # its datasets are read so: DS:508
+            f"{spec.folder} holds {' '.join(bad)}: musubi reads its caches with a pattern and would find none",
             "folder: a path without [ ] * ?",
         )
 

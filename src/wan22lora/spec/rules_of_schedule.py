@@ -43,7 +43,7 @@ def _optimizer(expert: Expert) -> Iterator[Finding]:
     if name.lower() == "adafactor" and relative and (expert.settings.lr_scheduler or "constant") != "constant":
         yield Finding(
             expert.where("lr_scheduler"),
-            "is replaced by adafactor's own schedule unless relative_step is off (TB:198-209)",
+            "is replaced by adafactor's own schedule unless relative_step is off",  # TB:198-209
             "train: {optimizer_args: {relative_step: false}}, or lr_scheduler: constant",
         )
 
@@ -82,13 +82,13 @@ def _parts_of_the_scheduler(expert: Expert) -> Iterator[Finding]:
         if published:
             yield Finding(
                 expert.where("lr_scheduler_min_lr_ratio"),
-                f"does nothing with `{scheduler}` in musubi (TB:381-388); it is passed because {published} passes it",
+                f"does nothing with `{scheduler}` in musubi; it is passed because {published} passes it",
                 level="warning",
             )
         else:
             yield Finding(
                 expert.where("lr_scheduler_min_lr_ratio"),
-                f"does nothing with `lr_scheduler: {scheduler}` in musubi (TB:381-388)",
+                f"does nothing with `lr_scheduler: {scheduler}` in musubi",  # TB:381-388
                 "remove it; for polynomial write lr_scheduler_args: {lr_end: 1.0e-5}",
             )
     if settings.lr_scheduler_power is not None and scheduler != "polynomial":
@@ -110,6 +110,7 @@ def _parts_of_the_scheduler(expert: Expert) -> Iterator[Finding]:
     if (settings.optimizer or "").lower().endswith("schedulefree") and scheduler != "constant":
         yield Finding(
             expert.where("optimizer"),
-            f"{settings.optimizer} brings its own schedule; `lr_scheduler: {scheduler}` would be bypassed (TB:279-429)",
+            # such optimizers are told apart in TB:279-429
+            f"{settings.optimizer} brings its own schedule; `lr_scheduler: {scheduler}` would be bypassed",
             "lr_scheduler: constant",
         )

@@ -89,7 +89,7 @@ def _options(expert: Expert, spec: Spec) -> Iterator[Finding]:
                 text = "is musubi's way, which counts from 0 again; the training goes on from its own states by itself"
                 yield Finding(where, text, "remove it, or trainer: plain")
             elif name == "resume":
-                text = "musubi loads weights and optimizer, but counts, names and schedule start again at 0 (TB:1922)"
+                text = "musubi loads weights and optimizer, but counts, names and schedule start again at 0"  # TB:1922
                 yield Finding(where, text, level="warning")
         elif name in ("sample_prompts", "save_state_on_train_end") and value and spec.parallel == "ddp":
             text = "does not go with parallel: ddp, whose processes could not be stopped together meanwhile"

@@ -80,7 +80,28 @@ def _findings(document: Document, model: type[BaseModel], error: ValidationError
             reason = REASONS.get((str(path[-1]), value)) if path and not isinstance(value, list | dict) else None
             message = " or ".join(dict.fromkeys(_sentence(branch) for branch in branches))
             shown = f" (it is {value!r})" if not isinstance(value, dict) else ""
-            yield Finding(where, f"{message}{shown}{': ' + reason if reason else ''}", _describe(model, path))
+            fix = _closest(value, branches) or _quoted(path, value, branches) or _describe(model, path)
+            if kind == "literal_error":  # the message names what may stand there
+                fix = fix.partition(". ")[0]
+            yield Finding(where, f"{message}{shown}{': ' + reason if reason else ''}", fix)
+
+
+def _closest(value: Any, branches: list[Any]) -> str:
+    """Of the words that may stand there the one that was meant: `24gb` for `24`, `fast` for `Fats`."""
+    words = [
+        word for each in branches for word in re.findall(r"'([^']+)'", (each.get("ctx") or {}).get("expected", ""))
+    ]
+    written = str(value).lower()
+    begun = [word for word in words if word.startswith(written) and written]
+    close = begun if len(begun) == 1 else difflib.get_close_matches(written, words, n=1, cutoff=0.75)
+    return f"did you mean `{close[0]}`?" if close else ""
+
+
+def _quoted(path: KeyPath, value: Any, branches: list[Any]) -> str:
+    """How a number or a truth value is written where a text belongs."""
+    if isinstance(value, int | float) and [each["type"] for each in branches] == ["string_type"]:
+        return f'in quotes it is one: {path[-1]}: "{str(value).lower()}"'
+    return ""
 
 
 def _written_part(document: Document, item: Any) -> KeyPath:

@@ -159,6 +159,44 @@ def test_a_value_that_fits_no_kind_is_told_once(refuse: Refuse) -> None:
     assert finding.where == "run.yaml:4:26 train.optimizer_args.betas"
 
 
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("hardware: 24GB", "did you mean `24gb`?"),
+        ("hardware: 24", "did you mean `24gb`?"),
+        ("speed: Fats", "did you mean `fast`?"),
+        ("parallel: yes", "What several GPUs are for"),
+        ("trigger: 1234", 'in quotes it is one: trigger: "1234"'),
+        ("trigger: true", 'in quotes it is one: trigger: "true"'),
+        ("train: {rank: '16'}", "The LoRA's rank"),
+    ],
+)
+def test_a_value_that_cannot_be_is_answered_with_the_one_that_was_meant(refuse: Refuse, line: str, fix: str) -> None:
+    (finding,) = refuse(f"{SHORT}{line}\n")
+    assert finding.fix.startswith(fix)
+    assert len(finding.fix) < 200
+
+
+def test_a_path_of_windows_is_answered_with_what_wsl_calls_it(refuse: Refuse) -> None:
+    (finding,) = refuse("name: a\npreset: style\nimages: C:\\Users\\me\\my pics\n")
+    assert finding.message == "is a path of Windows; under WSL it is /mnt/c/Users/me/my pics"
+    (finding,) = refuse('name: a\npreset: style\nimages: "C:\\Users\\me"\n')
+    assert finding.fix == 'within "…" a backslash begins an escape; paths need no quotes'
+
+
+def test_a_key_that_is_written_twice_is_named(refuse: Refuse) -> None:
+    (finding,) = refuse(f"{SHORT}name: b\n")
+    assert (finding.where, finding.message) == ("run.yaml:4:1", "`name` is written twice")
+
+
+def test_a_warning_beside_errors_is_told_as_one(load: Load) -> None:
+    with pytest.raises(SpecError) as caught:
+        load("name: a\npreset: article-wan22\nimages: x\ntrain: {alpha: 1}\n")
+    lines = str(caught.value).splitlines()
+    assert [line.split()[0] for line in lines if "min_lr_ratio" in line] == ["warning:"]
+    assert [line.split()[0] for line in lines if "train.alpha" in line] == ["run.yaml:4:9"]
+
+
 def test_a_list_that_is_too_long_is_told_in_plain_words(refuse: Refuse) -> None:
     (finding,) = refuse(f"{SHORT}data: {{resolution: [960, 544, 3]}}\n")
     assert finding.message.startswith("must be a whole number or must have at most 2 values")

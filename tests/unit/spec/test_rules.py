@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -83,6 +84,7 @@ def test_a_setting_that_costs_a_night_is_refused_with_the_reason(
     findings = [finding for finding in refuse(f"{SHORT}{lines}\n") if finding.level == "error"]
     assert [finding.where.split()[-1] for finding in findings] == [key]
     assert reason in findings[0].message
+    assert not re.search(r"\([A-Z]{2}\b", findings[0].message)  # places in musubi's source are for comments
     assert findings[0].where.startswith("run.yaml:")
 
 
@@ -105,6 +107,20 @@ def test_the_articles_ratio_without_effect_is_allowed_where_it_is_reproduced_and
     assert note.level == "warning"
     assert note.where.startswith("presets/article-wan22.yaml:")
     assert "does nothing" in note.message
+
+
+@pytest.mark.parametrize("rate", ["0.3", "1", "3e-7", "9.1e-3"])
+def test_a_learning_rate_with_a_zero_too_many_or_too_few_is_pointed_out(load: Load, rate: str) -> None:
+    (note,) = [note for note in load(f"{SHORT}train: {{learning_rate: {rate}}}\n").notes if "rate" in note.where]
+    assert note.level == "warning"
+    assert "the articles train adamw with 2e-4 to 3e-4" in note.message
+
+
+@pytest.mark.parametrize(
+    "lines", ["learning_rate: 1e-3", "learning_rate: 1e-5", "learning_rate: 1, optimizer: p.Prodigy"]
+)
+def test_a_learning_rate_that_may_be_meant_is_not(load: Load, lines: str) -> None:
+    assert not [note for note in load(f"{SHORT}train: {{{lines}}}\n").notes if "rate" in note.where]
 
 
 def test_the_same_ratio_written_by_the_user_is_refused(refuse: Refuse) -> None:
