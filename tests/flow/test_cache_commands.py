@@ -151,6 +151,19 @@ def test_the_printed_script_takes_over_and_sets_aside_too(place: Place) -> None:
     assert "0/00_wan_te.safetensors" not in after
     assert [path.read_bytes() for path in (place.run / "previous").rglob("my_lora_wan.safetensors")] == [b"mine"]
     assert not stranger.exists()
+    again = subprocess.run(["sh", "-c", script], env=place.environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert files_of(place).keys() == after.keys()
+
+
+def test_the_printed_script_can_be_run_again_where_files_are_shared_with_another_run(place: Place) -> None:
+    assert place.wan22lora(*REHEARSED).exit_code == 0
+    place.write("name: two\npreset: article-wan22\nimages: pictures\n", "two.yaml")
+    script = place.wan22lora("cache", "two.yaml", "--rehearse", "--dry-run").stdout
+    for _ in range(2):
+        done = subprocess.run(["sh", "-c", script], env=place.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert files_of(place, "two-rehearsal") == files_of(place)
 
 
 def test_a_training_that_cannot_go_on_names_what_changed(cached: Place) -> None:
@@ -160,7 +173,7 @@ def test_a_training_that_cannot_go_on_names_what_changed(cached: Place) -> None:
     (cached.path / "pictures" / "05.txt").write_text("paperworld, edited\n", encoding="utf-8")
     refused = cached.wan22lora("train", "run.yaml", "--rehearse")
     assert refused.exit_code == 7
-    assert "train-high: pictures and captions changed: 05 (caption edited)" in refused.stderr
+    assert "train-high and train-low: pictures and captions changed: 05 (caption edited)" in refused.stderr
     assert cached.wan22lora("train", "run.yaml", "--rehearse", "--restart").exit_code == 0
     assert len(list(Path(cached.run, "learned").iterdir())) == 1
 

@@ -49,6 +49,7 @@ def _write(preset: str, source: Path, name: str, trigger: str | None, output: Pa
     import json
 
     from wan22lora.errors import SpecError
+    from wan22lora.files import write_text
     from wan22lora.spec.document import parse_document
     from wan22lora.spec.model import RunFile
     from wan22lora.spec.model import schema as run_schema
@@ -63,10 +64,10 @@ def _write(preset: str, source: Path, name: str, trigger: str | None, output: Pa
         raise SpecError(f"{output} was not written", findings=findings)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
-        (output.parent / SCHEMA_FILE).write_text(json.dumps(run_schema(), indent=1), encoding="utf-8")
+        write_text(output.parent / SCHEMA_FILE, json.dumps(run_schema(), indent=1))
+        write_text(output, text)
     except OSError as error:
-        raise SpecError(f"{output} cannot be written: {error.strerror}", fix=f"{_EXAMPLE} -o other.yaml") from None
+        raise SpecError(f"{output} cannot be written: {error.strerror}", fix="-o FILE names another place") from None
     if not source.is_dir():
         typer.echo(f"Note: {source} is not there yet.", err=True)
     typer.echo(f"{output} is written. Next: wan22lora train {shlex.quote(str(output))} --rehearse")

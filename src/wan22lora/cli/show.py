@@ -131,18 +131,21 @@ def _step(step: Step, run_folder: RunFolder, *, background: bool) -> Iterator[st
 
 def _own_files(step: Step, run_folder: RunFolder) -> Iterator[str]:
     """What becomes of the cache files of a step before it runs or is skipped. Links come first, because what they link
-    to may be removed."""
+    to may be removed. A script that is run again finds that done and goes on."""
     arriving = {path: path.with_name(f"{ARRIVING}{number}") for number, path in enumerate(step.taken)}
     for path, temporary in arriving.items():
         old, new = shlex.quote(str(step.taken[path])), shlex.quote(str(temporary))
-        yield f"mkdir -p {shlex.quote(str(path.parent))}; ln -f {old} {new} || cp {old} {new}"
+        yield f"mkdir -p {shlex.quote(str(path.parent))}; if [ -e {old} ]; then ln -f {old} {new} || cp {old} {new}; fi"
     if step.foreign:
         shelf = shlex.quote(str(run_folder.previous / f"foreign-{step.id}"))
         yield f"mkdir -p {shelf}"
-        yield from (f"mv {shlex.quote(str(path))} {shelf}/" for path in step.foreign)
+        for path in step.foreign:
+            name = shlex.quote(str(path))
+            yield f"if [ -e {name} ]; then mv {name} {shelf}/; fi"
     yield from (f"rm -f {shlex.quote(str(path))}" for path in step.stale)
-    for path, temporary in arriving.items():
-        yield f"mv {shlex.quote(str(temporary))} {shlex.quote(str(path))}"
+    for path, temporary in arriving.items():  # mv refuses to put a file in its own place
+        new, target = shlex.quote(str(temporary)), shlex.quote(str(path))
+        yield f"if [ -e {new} ]; then rm -f {target} && mv {new} {target}; fi"
 
 
 def _apart(step: Step, run_folder: RunFolder) -> Iterator[str]:
