@@ -102,9 +102,9 @@ def blocks_that_fit(spec: Spec, expert: Expert, batch: Batch) -> int | None:
     return None
 
 
-def stepped_down(expert: Expert, phase: Phase) -> GpuMemory | None:
+def stepped_down(spec: Spec, expert: Expert, batch: Batch, phase: Phase) -> GpuMemory | None:
     """The next smaller settings for an expert that ran out of memory in this phase; None where all that is left to
-    change was written by a person, or nothing is left.
+    change was written by a person, or nothing is left that takes less.
 
     Half of what was kept, then nothing, then blocks that wait in RAM. Weights that do not load are not helped by
     keeping less, but by not casting them, and by blocks in RAM.
@@ -117,7 +117,13 @@ def stepped_down(expert: Expert, phase: Phase) -> GpuMemory | None:
         return replace(now, kept=Kept(half if half >= _LEAST_SHARE else 0.0))
     if expert.is_written("blocks_to_swap") or now.blocks_to_swap >= MOST_BLOCKS:
         return None
-    return GpuMemory(blocks_to_swap=min(now.blocks_to_swap + MORE_BLOCKS, MOST_BLOCKS))
+    peak = expected_gib(spec, expert, batch)
+    for blocks in range(now.blocks_to_swap + MORE_BLOCKS, MOST_BLOCKS + MORE_BLOCKS, MORE_BLOCKS):
+        lower = GpuMemory(blocks_to_swap=min(blocks, MOST_BLOCKS))
+        after = expected_gib(spec, with_settings(expert, lower), batch)
+        if peak is None or after is None or after < peak:
+            return lower  # musubi's modules would compute, and may take more than the blocks took
+    return None
 
 
 def memory_choices(spec: Spec, scans: Iterable[Scan], at_most: GpuMemory | None = None) -> Iterator[Finding]:
@@ -183,13 +189,16 @@ def _as_written(spec: Spec, expert: Expert) -> GpuMemory:
 
 
 def _largest_that_fits(spec: Spec, expert: Expert, batch: Batch, gib: float) -> GpuMemory:
-    """The last of the settings where none fits."""
-    last = GpuMemory()
-    for last in _by_size(spec, expert, batch, gib):
-        peak = expected_gib(spec, with_settings(expert, last), batch)
+    """Those that take least where none fits: with blocks in RAM musubi's modules compute, which may take more than the
+    blocks took where batches are large.
+    """
+    taking: dict[GpuMemory, float] = {}
+    for memory in _by_size(spec, expert, batch, gib):
+        peak = expected_gib(spec, with_settings(expert, memory), batch)
         if peak is None or peak <= gib:
-            return last
-    return last
+            return memory
+        taking[memory] = peak
+    return min(taking, key=lambda memory: (taking[memory], memory.size))
 
 
 def _by_size(spec: Spec, expert: Expert, batch: Batch, gib: float) -> Iterator[GpuMemory]:
