@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,15 +86,14 @@ class Place:
         return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    """A folder with pictures, captions and a run.yaml; home and configuration are inside the folder too."""
-    pictures = tmp_path / "pictures"
+def place_in(folder: Path) -> Place:
+    """Pictures, captions and a run.yaml; home and configuration are inside the folder too."""
+    pictures = folder / "pictures"
     pictures.mkdir()
     for index, size in enumerate([(96, 96)] * 8 + [(80, 112)] * 5 + [(112, 80)] * 5):
         Image.new("RGB", size, (index * 10, 90, 40)).save(pictures / f"{index:02d}.png")
         (pictures / f"{index:02d}.txt").write_text(f"paperworld, picture {index}\n", encoding="utf-8")
-    home = tmp_path / "home"
+    home = folder / "home"
     home.mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "SYSTEMROOT") if name in os.environ}
     environment = {
@@ -103,13 +103,56 @@ def place(tmp_path: Path) -> Iterator[Place]:
         "PYTHONUTF8": "1",
         "WAN22LORA_REHEARSAL_STEP_SECONDS": "0",
     }
-    place = Place(tmp_path, environment)
+    place = Place(folder, environment)
     place.write("name: paper\npreset: article-wan22\nimages: pictures\ntrain: {epochs: 3}\n")
+    return place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = place_in(tmp_path)
     yield place
     for process in place.started:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
+
+
+class Played:
+    """What commands left of a place, each played once for all tests of this process that only begin with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs: dict[tuple[str, ...], Path] = {}
+
+    def runs_after(self, *argv: str, run_yaml: str) -> Path:
+        """The folder `runs` of a place with that run.yaml."""
+        key = (run_yaml, *argv)
+        if key not in self._runs:
+            folder = self._folder / str(len(self._runs))
+            folder.mkdir()
+            place = place_in(folder)
+            place.write(run_yaml)
+            done = place.wan22lora(*argv)
+            assert done.exit_code == 0, done.output
+            self._runs[key] = folder / "runs"
+        return self._runs[key]
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    return Played(tmp_path_factory.mktemp("played"))
+
+
+@pytest.fixture
+def after_command(place: Place, played: Played) -> Callable[..., None]:
+    """Makes the place, whose pictures are untouched, what it is after a command: with the run that this left."""
+
+    def copy(*argv: str) -> None:
+        run_yaml = (place.path / "run.yaml").read_text(encoding="utf-8")
+        shutil.copytree(played.runs_after(*argv, run_yaml=run_yaml), place.path / "runs")
+
+    return copy
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,16 @@ def steps(path: Path) -> str:
 
 
 @pytest.fixture
-def trained(place: Place) -> Place:
+def trained(place: Place, after_command: Callable[..., None]) -> Place:
     describe(place)
-    assert train(place).exit_code == 0
+    after_command("train", "run.yaml", "--rehearse")
+    return place
+
+
+@pytest.fixture
+def cached(place: Place, after_command: Callable[..., None]) -> Place:
+    describe(place)
+    after_command("cache", "run.yaml", "--rehearse")
     return place
 
 
@@ -140,10 +148,9 @@ def test_a_restart_that_is_stopped_goes_on_without_being_asked_again(trained: Pl
     assert "train-low: started, 54 steps (not trained yet)" in done.stdout
 
 
-def test_the_command_after_a_kill_waits_for_the_state_that_is_being_saved(place: Place) -> None:
-    describe(place)
-    stop_in(place, "train-high", with_signal=signal.SIGKILL)
-    done = train(place)
+def test_the_command_after_a_kill_waits_for_the_state_that_is_being_saved(cached: Place) -> None:
+    stop_in(cached, "train-high", with_signal=signal.SIGKILL)
+    done = train(cached)
     assert done.exit_code == 0, done.output
     assert "continues at step" in done.stdout
     if "waiting for it" in done.stdout:  # else it had ended already
@@ -151,18 +158,17 @@ def test_the_command_after_a_kill_waits_for_the_state_that_is_being_saved(place:
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_training_is_refused_too_when_its_settings_change(place: Place, kill: signal.Signals) -> None:
-    describe(place)
-    stop_in(place, "train-high", with_signal=kill)
-    describe(place, "epochs: 3, seed: 7")
+def test_a_stopped_training_is_refused_too_when_its_settings_change(cached: Place, kill: signal.Signals) -> None:
+    stop_in(cached, "train-high", with_signal=kill)
+    describe(cached, "epochs: 3, seed: 7")
     deadline = time.monotonic() + 30
-    while "still running" in (done := train(place)).stderr or "in use" in done.stderr:
+    while "still running" in (done := train(cached)).stderr or "in use" in done.stderr:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert done.exit_code == 7
     assert "train-high: --seed was 5, is 7" in done.stderr
     assert "train-low" not in done.stderr
-    done = train(place, "--restart")
+    done = train(cached, "--restart")
     assert done.exit_code == 0, done.output
     assert "continues" not in done.stdout
 
@@ -286,21 +292,20 @@ def test_the_way_back_from_an_extension_is_the_one_that_is_told(trained: Place) 
     assert {name: learned(trained)[name] for name in before} == before
 
 
-def test_musubis_own_program_does_not_throw_away_a_stopped_training(place: Place) -> None:
-    describe(place)
-    stop_in(place, "train-high")
-    newest = max((place.run / "states" / "train-high").glob("step-*"))
-    place.write(f"{RUN}train: {{epochs: 3}}\ntrainer: plain\n")
+def test_musubis_own_program_does_not_throw_away_a_stopped_training(cached: Place) -> None:
+    stop_in(cached, "train-high")
+    newest = max((cached.run / "states" / "train-high").glob("step-*"))
+    cached.write(f"{RUN}train: {{epochs: 3}}\ntrainer: plain\n")
     said = f"has a state of step {int(newest.name[5:])} of the trainer extension"
     for options in ((), ("--dry-run",)):
-        done = train(place, *options)
+        done = train(cached, *options)
         assert done.exit_code == 7, done.output
         assert said in done.stderr
         assert "trainer: extension" in done.stderr
         assert "--restart" in done.stderr
         assert newest.is_dir()
     assert said in done.stdout
-    assert train(place, "--restart").exit_code == 0
+    assert train(cached, "--restart").exit_code == 0
 
 
 def play(place: Place, script: str) -> int:
@@ -348,10 +353,9 @@ def test_a_training_is_either_trained_again_or_extended(place: Place) -> None:
         assert "--extend" in done.stderr
 
 
-def test_a_damaged_state_is_named_and_the_one_before_it_taken(place: Place) -> None:
-    describe(place, "epochs: 3")
-    process = place.start("train", "run.yaml", "--rehearse", env=SLOWLY)
-    folder = place.run / "states" / "train-high"
+def test_a_damaged_state_is_named_and_the_one_before_it_taken(cached: Place) -> None:
+    process = cached.start("train", "run.yaml", "--rehearse", env=SLOWLY)
+    folder = cached.run / "states" / "train-high"
     deadline = time.monotonic() + 30
     while len(list(folder.glob("step-*"))) < 2:
         assert time.monotonic() < deadline
@@ -362,14 +366,14 @@ def test_a_damaged_state_is_named_and_the_one_before_it_taken(place: Place) -> N
     size = (newest / "state.pt").stat().st_size
     (newest / "state.pt").write_bytes(b"x")
     said = f"the state {newest.name} is damaged (1 byte, {size:,} expected); continues at step {int(older.name[5:])}"
-    assert said in train(place, "--dry-run").stdout
+    assert said in train(cached, "--dry-run").stdout
     (older / "state.pt").unlink()
-    refused = train(place)
+    refused = train(cached)
     assert refused.exit_code == 7
     assert f"{newest.name} (1 byte, {size:,} expected)" in refused.stderr
     assert f"{older.name} (state.pt is missing)" in refused.stderr
     assert "--restart" in refused.stderr
-    assert train(place, "--restart").exit_code == 0
+    assert train(cached, "--restart").exit_code == 0
 
 
 def test_to_begin_anew_and_to_go_on_exclude_each_other(place: Place) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,10 @@ def test_t5_is_started_for_stale_captions_alone_and_is_gone_before_an_expert_loa
     assert [name for name, event in processes()[len(first) :] if event == "step-started"] == ["train-high", "train-low"]
 
 
-def test_an_edited_caption_is_encoded_alone_and_concerns_both_experts(place: Place) -> None:
-    place.wan22lora("train", "run.yaml", "--rehearse")
+def test_an_edited_caption_is_encoded_alone_and_concerns_both_experts(
+    place: Place, after_command: Callable[..., None]
+) -> None:
+    after_command("train", "run.yaml", "--rehearse")
     before = place.caches()
     (place.path / "pictures" / "03.txt").write_text("paperworld, something else", encoding="utf-8")
     assert place.wan22lora("cache", "run.yaml", "--only-text", "--rehearse").exit_code == 0
@@ -76,8 +79,10 @@ def test_an_edited_caption_is_encoded_alone_and_concerns_both_experts(place: Pla
     assert "# cache-text: fresh, would be skipped: all 18 files are current" in script
 
 
-def test_a_replaced_picture_is_encoded_alone_though_its_name_and_size_stayed(place: Place) -> None:
-    place.wan22lora("cache", "run.yaml", "--rehearse")
+def test_a_replaced_picture_is_encoded_alone_though_its_name_and_size_stayed(
+    place: Place, after_command: Callable[..., None]
+) -> None:
+    after_command("cache", "run.yaml", "--rehearse")
     before = place.caches()
     Image.new("RGB", (96, 96), (1, 2, 3)).save(place.path / "pictures" / "00.png")
     place.wan22lora("cache", "run.yaml", "--rehearse")
@@ -85,8 +90,10 @@ def test_a_replaced_picture_is_encoded_alone_though_its_name_and_size_stayed(pla
     assert {name for name in before if before[name] != after[name]} == {"00_0096x0096_wan.safetensors"}
 
 
-def test_a_removed_picture_leaves_the_cache_before_anything_trains_on_it(place: Place) -> None:
-    place.wan22lora("cache", "run.yaml", "--rehearse")
+def test_a_removed_picture_leaves_the_cache_before_anything_trains_on_it(
+    place: Place, after_command: Callable[..., None]
+) -> None:
+    after_command("cache", "run.yaml", "--rehearse")
     for name in ("17.png", "17.txt"):
         (place.path / "pictures" / name).unlink()
     done = place.wan22lora("train", "run.yaml", "--rehearse")
@@ -95,8 +102,10 @@ def test_a_removed_picture_leaves_the_cache_before_anything_trains_on_it(place: 
     assert read_header(place.run / "output" / "paper-high.safetensors").metadata["ss_num_train_items"] == "17"
 
 
-def test_another_resolution_encodes_all_latents_and_no_caption(place: Place) -> None:
-    place.wan22lora("cache", "run.yaml", "--rehearse")
+def test_another_resolution_encodes_all_latents_and_no_caption(
+    place: Place, after_command: Callable[..., None]
+) -> None:
+    after_command("cache", "run.yaml", "--rehearse")
     before = place.caches()
     place.write("name: paper\npreset: article-wan22\nimages: pictures\ndata: {resolution: 512}\n")
     place.wan22lora("cache", "run.yaml", "--rehearse")
@@ -123,8 +132,8 @@ def test_a_changed_learning_rate_trains_again_and_keeps_the_earlier_files_aside(
     assert str(shelf.name) in done.stdout
 
 
-def test_memory_settings_alone_train_nothing_again(place: Place) -> None:
-    place.wan22lora("train", "run.yaml", "--rehearse")
+def test_memory_settings_alone_train_nothing_again(place: Place, after_command: Callable[..., None]) -> None:
+    after_command("train", "run.yaml", "--rehearse")
     place.write("name: paper\npreset: article-wan22\nimages: pictures\ntrain: {epochs: 3, blocks_to_swap: 9}\n")
     assert "nothing to do" in place.wan22lora("train", "run.yaml", "--rehearse").stdout
 
@@ -134,8 +143,8 @@ def test_one_expert_alone(place: Place) -> None:
     assert [path.name for path in (place.run / "output").glob("*.safetensors")] == ["paper-low.safetensors"]
 
 
-def test_force_runs_one_step_or_all_again(place: Place) -> None:
-    place.wan22lora("train", "run.yaml", "--rehearse")
+def test_force_runs_one_step_or_all_again(place: Place, after_command: Callable[..., None]) -> None:
+    after_command("train", "run.yaml", "--rehearse")
     place.wan22lora("train", "run.yaml", "--rehearse", "--force", "train-low")
     assert logs(place)[4:] == ["005-train-low.log"]
     place.wan22lora("train", "--force", "run.yaml", "--rehearse")

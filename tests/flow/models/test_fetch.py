@@ -84,12 +84,13 @@ def test_a_connection_cut_at_a_random_byte_is_continued_there(machine: Machine, 
     assert machine.heard.bytes == SIZE
 
 
-def test_a_gigabyte_cut_five_times_arrives_whole(machine: Machine) -> None:
-    content = Content(BYTES, block=random.Random(3).randbytes(997_003), size=1 << 30)
+def test_a_large_file_cut_five_times_arrives_whole(machine: Machine) -> None:
+    size = 1 << 28
+    content = Content(BYTES, block=random.Random(3).randbytes(997_003), size=size)
     file = offered(machine, content=content)
-    machine.hub.cdn_faults.extend(Fault(cut_after=share * (1 << 30) // 7) for share in (1, 2, 1, 1, 1))
+    machine.hub.cdn_faults.extend(Fault(cut_after=share * size // 7) for share in (1, 2, 1, 1, 1))
     (path,) = machine.fetch(file)
-    assert path.stat().st_size == 1 << 30
+    assert path.stat().st_size == size
     starts = [request.headers.get("Range", request.headers.get("range")) for request in machine.hub.sent_to("cdn")]
     assert starts[0] is None
     assert len(starts) == 6

@@ -281,7 +281,7 @@ def test_auto_plans_for_what_is_free_less_cudas_own_part(tmp_path: Path) -> None
     "text",
     [
         "&a\nname: x\ntrain: *a\n",
-        f"name: {'[' * 3000}{']' * 3000}\n",
+        f"name: {'[' * 400}{']' * 400}\n",
         f"{SHORT}train: {{rank: {'9' * 5000}}}\n",
         f"{SHORT}trigger: !!int word\n",
         f"{SHORT}trigger: !!int\n",
