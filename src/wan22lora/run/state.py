@@ -115,7 +115,10 @@ class Folding:
 
     def __init__(self) -> None:
         self._run: dict[str, Any] = {}
+        self._planned: list[str] = []
         self._steps: dict[str, _Step] = {}
+        self._before: tuple[dict[str, Any], dict[str, Status]] = ({}, {})
+        """The run before this one, and what became of its steps."""
         self._adapted: dict[str, str] = {}
         self._adapted_next: dict[str, str] = {}
         self._handlers = {
@@ -152,8 +155,9 @@ class Folding:
         self._adapted_next[event["id"]] = str(event["text"])
 
     def _run_started(self, event: Event) -> None:
-        planned = [str(each) for each in event["steps"]]
+        planned = self._planned = [str(each) for each in event["steps"]]
         self._adapted, self._adapted_next = self._adapted_next, {}
+        self._before = self._run, {step_id: step.status for step_id, step in self._steps.items()}
         self._run = {"name": str(event["name"]), "rehearsal": bool(event["rehearsal"]), "started": event["t"]}
         for step_id, step in self._steps.items():
             if step.status == "running":
@@ -189,6 +193,13 @@ class Folding:
 
     def _run_ended(self, event: Event) -> None:
         self._run.update(outcome=str(event["outcome"]), ended=event["t"])
+        run, statuses = self._before
+        if run and all(
+            step.status == "skipped" or step_id not in self._planned for step_id, step in self._steps.items()
+        ):
+            self._run = run  # there was nothing to do: how the last run that did something ended is still what counts
+            for step_id, status in statuses.items():
+                self._steps[step_id].status = status
 
 
 def _frozen(step_id: str, step: _Step) -> StepState:

@@ -175,6 +175,39 @@ def test_a_start_that_came_to_nothing_does_not_lose_what_was_before() -> None:
     assert (step.checkpoints, step.step) == (("a",), 9)
 
 
+def test_a_run_that_had_nothing_to_do_leaves_what_the_last_one_came_to() -> None:
+    whole = [
+        START,
+        started("cache-text"),
+        ended("cache-text", "done"),
+        started("train"),
+        trained(4),
+        ended("train", "done"),
+    ]
+    done: list[Event] = [*whole, {"t": 90.0, "event": "run-ended", "outcome": "done"}]
+    skipped: list[Event] = [
+        {"t": 200.5, "event": "step-skipped", "id": name, "why": "fresh"} for name in ("cache-text", "train")
+    ]
+    again: list[Event] = [START | {"t": 200.0}, *skipped, {"t": 201.0, "event": "run-ended", "outcome": "done"}]
+    state = fold([*done, *again])
+    assert (state.started, state.ended, state.outcome) == (10.0, 90.0, "done")
+    assert [step.status for step in state.steps.values()] == ["done", "done"]
+    assert fold([*done, *again, *again]) == state
+    alone = fold(again)  # of the run before nothing is known
+    assert (alone.started, alone.ended) == (200.0, 201.0)
+
+
+def test_caches_that_are_looked_at_once_more_do_not_hide_that_the_training_failed() -> None:
+    failed: list[Event] = [START, started("train"), ended("train", "failed", 1)]
+    looked: list[Event] = [
+        START | {"t": 200.0, "steps": ["cache-text"]},
+        {"t": 200.5, "event": "step-skipped", "id": "cache-text", "why": "fresh"},
+        {"t": 201.0, "event": "run-ended", "outcome": "done"},
+    ]
+    state = fold([*failed, {"t": 90.0, "event": "run-ended", "outcome": "failed"}, *looked])
+    assert (state.outcome, state.ended, state.steps["train"].status) == ("failed", 90.0, "failed")
+
+
 def test_a_training_that_begins_anew_has_nothing_of_the_one_before() -> None:
     first = [START, started("train"), begun(0, None), told(9, 0.1), of("checkpoint", path="a")]
     step = fold([*first, START, started("train"), begun(0, None)]).steps["train"]
