@@ -7,7 +7,7 @@ RUN = $(VENV)/bin
 
 demo: $(VENV)/.demo
 	$(RUN)/python examples/make_pictures.py demo/pictures
-	test -f demo/run.yaml || $(RUN)/wan22lora init --preset article-wan22 --images demo/pictures --name demo \
+	test -f demo/run.yaml || $(RUN)/wan22lora init --preset style --images demo/pictures --name demo \
 		--trigger paperworld -o demo/run.yaml
 	$(RUN)/wan22lora train demo/run.yaml --rehearse
 

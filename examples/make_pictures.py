@@ -30,7 +30,8 @@ def draw(path: Path, size: tuple[int, int], thing: str, chance: random.Random) -
     centre = (width * chance.uniform(0.35, 0.65), height * chance.uniform(0.4, 0.6))
     radius = min(size) * chance.uniform(0.18, 0.3)
     pen.regular_polygon((*centre, radius), corners, rotation=chance.randrange(90), fill=rest[1])
-    pen.ellipse((width * 0.75, height * 0.1, width * 0.75 + 90, height * 0.1 + 90), fill=rest[2])
+    sun = width * chance.choice((0.1, 0.45, 0.75))
+    pen.ellipse((sun, height * 0.1, sun + 90, height * 0.1 + 90), fill=rest[2])
     picture.save(path, optimize=True)
 
 
@@ -40,7 +41,7 @@ def main(folder: Path) -> None:
     for index, size in enumerate(SHAPES):
         thing, place = THINGS[index % len(THINGS)], PLACES[index // len(THINGS)]
         draw(folder / f"{index + 1:02d}_{thing}.png", size, thing, chance)
-        caption = f"paper cut-out in paperworld style. a {thing} stands {place}. flat shapes in few colours.\n"
+        caption = f"paperworld, a paper cut-out. a {thing} stands {place}. flat shapes in few colours.\n"
         (folder / f"{index + 1:02d}_{thing}.txt").write_text(caption, encoding="utf-8")
     print(f"{len(SHAPES)} pictures with captions are in {folder}")
 

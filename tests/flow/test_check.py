@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -181,3 +183,11 @@ def test_fix_killed_in_the_middle_is_finished_by_the_same_command(place: Place) 
             assert picture.size == (480, 640)
     assert not (place.path / "many-originals-2").exists()
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] in ([], [".wan22lora-captions"])
+
+
+def test_the_pictures_of_the_demo_are_as_the_program_would_have_them(place: Place) -> None:
+    script = Path(__file__).parents[2] / "examples" / "make_pictures.py"
+    subprocess.run([sys.executable, script, place.path / "demo"], check=True, capture_output=True)
+    place.write("name: demo\npreset: style\nimages: demo\ntrigger: paperworld\nhardware: 80gb\n", "demo.yaml")
+    done = place.wan22lora("check", "demo.yaml")
+    assert "No errors, 0 warnings, 1 of advice." in done.stdout, done.stdout  # the memory settings

@@ -22,6 +22,14 @@ def test_before_the_first_run_it_says_what_to_type(place: Place) -> None:
     assert "wan22lora train run.yaml --rehearse" in done.stderr
 
 
+def test_who_has_only_rehearsed_is_told_how_to_look_at_that(place: Place) -> None:
+    assert "--rehearse" not in place.wan22lora("status", "run.yaml").stderr
+    place.wan22lora("cache", "run.yaml", "--rehearse")
+    done = place.wan22lora("status", "run.yaml")
+    assert done.exit_code == 7
+    assert "→ wan22lora status run.yaml --rehearse " in done.stderr
+
+
 def test_what_to_type_can_be_pasted_where_a_name_has_spaces(place: Place) -> None:
     place.write("name: paper\npreset: style\nimages: pictures\n", "my run.yaml")
     done = place.wan22lora("status", "my run.yaml")

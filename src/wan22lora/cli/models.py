@@ -75,9 +75,11 @@ def verify_models(names: NamesArgument = None, task: TaskOption = None) -> None:
 
     models, reporter, hub = read_machine().models, reporter_for(typer.echo), Hub()
     wrong = []
-    for found in standings(models, files_named(names or (), task_named(task))):
-        if found.state == "missing" and not names:
-            continue
+    all_found = standings(models, files_named(names or (), task_named(task)))
+    found_here = [found for found in all_found if found.state != "missing" or names]
+    if not found_here:
+        typer.echo(f"nothing to verify: no weights are in {models}")
+    for found in found_here:
         reporter.begin(found.file.title, found.arrived or found.file.size, 0)
         verdict = verify(models, found.file, hub=hub, advance=reporter.advance)
         reporter.end()

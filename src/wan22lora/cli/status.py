@@ -32,7 +32,7 @@ def status(
     from wan22lora.run.ledger import read_events
     from wan22lora.run.state import fold
     from wan22lora.run.status import as_json, as_text, is_running
-    from wan22lora.spec.load import load_spec
+    from wan22lora.spec.load import REHEARSAL, load_spec
 
     spec = load_spec(run_file, gpu_free_gib=lambda: None, rehearsal=rehearse)
     folder = RunFolder(spec.folder)
@@ -40,6 +40,9 @@ def status(
     state = fold(read_events(folder.events))
     if state.started is None:
         fix = command("wan22lora", "train", run_file, *(["--rehearse"] if rehearse else []))
+        rehearsed = RunFolder(spec.folder.with_name(spec.folder.name + REHEARSAL))
+        if not rehearse and rehearsed.events.is_file():
+            fix += f"\n→ {command('wan22lora', 'status', run_file, '--rehearse')}   looks at its rehearsal"
         raise RunFolderError(f"{folder.path} holds no run yet", fix=fix)
     if json:
         typer.echo(dumps(as_json(state, folder.path, running=running), indent=2, ensure_ascii=False))

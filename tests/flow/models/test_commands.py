@@ -108,6 +108,11 @@ def test_one_file_by_its_name_or_by_its_key_in_run_yaml(said: Said, machine: Mac
     assert "names: vae, t5, tokenizer" in text
 
 
+def test_verify_says_that_there_is_nothing_to_read(said: Said, machine: Machine) -> None:
+    code, text = said("verify")
+    assert (code, text) == (0, f"nothing to verify: no weights are in {machine.models}\n")
+
+
 def test_verify_finds_a_changed_byte_and_a_swapped_pair(said: Said, machine: Machine) -> None:
     assert said("fetch", "--task", "t2v-A14B")[0] == 0
     folder = machine.models / "diffusion_models"
