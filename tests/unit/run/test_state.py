@@ -188,7 +188,7 @@ def test_a_run_that_had_nothing_to_do_leaves_what_the_last_one_came_to() -> None
     skipped: list[Event] = [
         {"t": 200.5, "event": "step-skipped", "id": name, "why": "fresh"} for name in ("cache-text", "train")
     ]
-    again: list[Event] = [START | {"t": 200.0}, *skipped, {"t": 201.0, "event": "run-ended", "outcome": "done"}]
+    again: list[Event] = [{**START, "t": 200.0}, *skipped, {"t": 201.0, "event": "run-ended", "outcome": "done"}]
     state = fold([*done, *again])
     assert (state.started, state.ended, state.outcome) == (10.0, 90.0, "done")
     assert [step.status for step in state.steps.values()] == ["done", "done"]
@@ -200,7 +200,7 @@ def test_a_run_that_had_nothing_to_do_leaves_what_the_last_one_came_to() -> None
 def test_caches_that_are_looked_at_once_more_do_not_hide_that_the_training_failed() -> None:
     failed: list[Event] = [START, started("train"), ended("train", "failed", 1)]
     looked: list[Event] = [
-        START | {"t": 200.0, "steps": ["cache-text"]},
+        {**START, "t": 200.0, "steps": ["cache-text"]},
         {"t": 200.5, "event": "step-skipped", "id": "cache-text", "why": "fresh"},
         {"t": 201.0, "event": "run-ended", "outcome": "done"},
     ]
