@@ -37,8 +37,14 @@ UNFINISHED: tuple[State, ...] = ("writing", "undoing")
 
 def changes_to(wanted: Mapping[Path, bytes | None]) -> tuple[Change, ...]:
     """From caption files and what shall be in them (None: no file) to what has to change, in the order of the names."""
-    found = [Change(file.absolute(), content_of(file), wanted[file]) for file in sorted(wanted)]
+    found = [Change(file.absolute(), _before(file), wanted[file]) for file in sorted(wanted)]
     return tuple(change for change in found if change.old != change.new)
+
+
+def _before(file: Path) -> Content:
+    """A link that leads nowhere is replaced, not followed: what it names may be a place that is only unmounted."""
+    content = content_of(file)
+    return held_at(file) if content is None else content
 
 
 def renamed(folder: Path, names: Iterable[tuple[str, str]]) -> tuple[Change, ...]:

@@ -55,9 +55,9 @@ def without_caption(place: Place) -> list[Path]:
 
 
 def is_empty(content: Content) -> bool:
-    """True where there is no caption, or one of white space."""
+    """True where there is no caption, but a link that leads nowhere perhaps, or one of white space."""
     if isinstance(content, Link):
-        return False
+        return True
     return content is None or not content.removeprefix(BYTE_ORDER_MARK.encode()).strip()
 
 

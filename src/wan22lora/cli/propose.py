@@ -48,6 +48,8 @@ def propose(
     typer.echo(in_short(changes))
     if empty := emptied(changes):
         typer.echo(f"warning: without words then: {listed(empty)}", err=True)
+    if links := [place.name_of(change.file) for change in changes if change.file.is_symlink()]:
+        typer.echo(f"warning: links; the files that they lead to are changed: {listed(links)}", err=True)
     say_given_up(change.file.parent for change in changes)
     if dry_run:
         typer.echo("Nothing was written (--dry-run).")

@@ -134,6 +134,17 @@ def test_neither_check_nor_the_caches_mind_the_records(place: Place) -> None:
     assert again.stdout.count("fresh, would be skipped") == 4
 
 
+def test_it_is_said_that_links_change_what_they_lead_to(place: Place) -> None:
+    file = place.path / "pictures" / "03.txt"
+    file.rename(place.path / "elsewhere.txt")
+    file.symlink_to("../elsewhere.txt")
+    done = place.wan22lora("captions", "replace", "pictures", "picture", "drawing", "--yes")
+    assert "links; the files that they lead to are changed: 03.txt" in done.stderr
+    assert (place.path / "elsewhere.txt").read_text() == "paperworld, drawing 3\n"
+    assert place.wan22lora("captions", "undo", "pictures").exit_code == 0
+    assert (place.path / "elsewhere.txt").read_text() == "paperworld, picture 3\n"
+
+
 def test_matches_are_shown_with_their_words(place: Place) -> None:
     done = place.wan22lora("captions", "find", "pictures", r"picture 1\d", "--regex")
     assert done.exit_code == 0

@@ -270,6 +270,18 @@ def test_links_are_renamed_as_links_and_what_they_lead_to_stays(tmp_path: Path) 
     assert texts(here) == {f"{number + 1}.txt": b"number %d" % number for number in (1, 2, 3)}
 
 
+def test_a_link_that_leads_nowhere_is_replaced_and_comes_back(tmp_path: Path) -> None:
+    there, here = library(tmp_path, 1)
+    (there / "1.txt").unlink()
+    write(here, {"1.txt": b"a cat"})
+    assert texts(there) == {}
+    assert texts(here) == {"1.txt": b"a cat"}
+    undo(here)
+    assert str((here / "1.txt").readlink()) == "../library/1.txt"
+    redo(here)
+    assert texts(here) == {"1.txt": b"a cat"}
+
+
 def test_links_to_one_file_are_not_told_to_say_different_things(tmp_path: Path) -> None:
     (tmp_path / "shared").write_bytes(b"same")
     for name in ("a.txt", "b.txt"):
