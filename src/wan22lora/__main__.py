@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
-
-from wan22lora.cli.app import run
+from collections.abc import Callable
 
 _ALLOCATIONS = 50_000
 """Between two searches for garbage. By Python's own 700 a fifth of a plan of 10,000 pictures went into searches that
@@ -15,10 +15,23 @@ found nothing, since nearly all that is made of pictures is kept."""
 
 def main() -> None:
     _open_streams()
+    run = _imported()
     gc.set_threshold(_ALLOCATIONS)
     code = run(sys.argv[1:])
     _flush_streams()
     sys.exit(code)
+
+
+def _imported() -> Callable[[list[str]], int]:
+    """The program. Ctrl-C while Python still reads it ends the process as it ends others, without Python's words."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from wan22lora.cli.app import run
+
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, handler)
+    return run
 
 
 def _open_streams() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -170,3 +173,17 @@ def test_a_run_goes_on_when_nobody_reads_it_and_exits_with_its_own_code(place: P
     subprocess.run(["bash", "-c", script], cwd=place.path, env=place.environment, timeout=60, check=False)
     assert (place.path / "code").read_text().strip() == "0"
     assert len(list((place.run / "output").glob("paper-*.safetensors"))) == 2
+
+
+def test_ctrl_c_before_the_program_is_read_says_nothing(place: Place) -> None:
+    slow = place.path / "slow"
+    slow.mkdir()
+    (slow / "typer.py").write_text("import pathlib, time; pathlib.Path('begun').touch(); time.sleep(30)")
+    process = place.start("--help", env={"PYTHONPATH": f"{slow}{os.pathsep}{place.environment['PYTHONPATH']}"})
+    until = time.monotonic() + 30
+    while not (place.path / "begun").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (stdout, stderr) == ("", "")
+    assert process.returncode == -signal.SIGINT
