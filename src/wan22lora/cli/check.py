@@ -102,19 +102,22 @@ def _of_folder(folder: Path, memory: Memory, thorough: bool) -> Checked:
 
 
 def _of_run(file: Path, musubi: Path | None, memory: Memory, thorough: bool) -> Checked:
+    from dataclasses import replace
+
     from wan22lora.check.checked import Checked
     from wan22lora.check.examine import examine
     from wan22lora.check.forecast import forecast_of_run
     from wan22lora.check.remark import from_finding, worst_first
     from wan22lora.doctor.run_facts import read_run
     from wan22lora.errors import SpecError
-    from wan22lora.machine.nvidia import free_gib, read_nvidia
+    from wan22lora.machine.gpus import usable_gpus
+    from wan22lora.machine.nvidia import least_free_gib, read_nvidia
     from wan22lora.machine.settings import read_machine
     from wan22lora.run.carry_out import read_known
 
-    machine = read_machine(musubi)
-    nvidia = read_nvidia()
-    run = read_run(file, machine, lambda: free_gib(nvidia.gpu(machine.gpu)), memory)
+    machine, nvidia = read_machine(musubi), read_nvidia()
+    machine = replace(machine, gpus=usable_gpus(machine.gpus, nvidia))
+    run = read_run(file, machine, lambda: least_free_gib(nvidia, machine.gpus), memory)
     spec = run.spec
     if spec is None:
         raise SpecError(f"{file} cannot be used", findings=run.problems)

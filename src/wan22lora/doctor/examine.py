@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from wan22lora.doctor import disk, gpu, musubi, packages, room, run_yaml, this_machine, torch_build, weights
+from wan22lora.doctor import (
+    disk,
+    gpu,
+    musubi,
+    packages,
+    room,
+    run_yaml,
+    several_gpus,
+    this_machine,
+    torch_build,
+    weights,
+)
 from wan22lora.doctor.check import Check
 from wan22lora.doctor.facts import Facts, bug
 
@@ -25,7 +36,7 @@ GROUPS: tuple[tuple[str, tuple[Question, ...]], ...] = (
             this_machine.accelerate_config,
         ),
     ),
-    ("GPU", (gpu.driver, gpu.gpu, gpu.gpu_memory)),
+    ("GPU", (gpu.driver, gpu.gpu, several_gpus.several_gpus, gpu.gpu_memory)),
     ("Memory and disk", (room.ram, room.shared_memory, disk.disk)),
     ("musubi-tuner", (musubi.checkout, packages.python, packages.packages, torch_build.torch, torch_build.compiling)),
     ("Weights", (weights.weights, weights.tokenizer)),

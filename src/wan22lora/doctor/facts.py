@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +20,8 @@ from wan22lora.doctor.run_facts import Run, read_run
 from wan22lora.doctor.stored import Stored, stored_files
 from wan22lora.doctor.tokenizer import Tokenizer, find_tokenizer, hugging_face_folder
 from wan22lora.errors import Failure, Finding
-from wan22lora.machine.nvidia import Nvidia, free_gib, read_nvidia
+from wan22lora.machine.gpus import usable_gpus
+from wan22lora.machine.nvidia import Nvidia, least_free_gib, read_nvidia
 from wan22lora.machine.ram import Ram, in_container, read_ram
 from wan22lora.machine.settings import ENVIRONMENT_MARKER, Machine, data_folder, python_of, read_machine, settings_path
 from wan22lora.machine.space import Space, size_of, space_at
@@ -90,8 +91,9 @@ def gather(
     nvidia = asking.of("driver", read_nvidia, Nvidia())
     run = None
     if run_file is not None:
-        free = free_gib(nvidia.gpu(machine.gpu))
-        run = asking.of("run", lambda: read_run(run_file, machine, lambda: free, memory), Run(run_file))
+        training = replace(machine, gpus=usable_gpus(machine.gpus, nvidia))
+        free = least_free_gib(nvidia, training.gpus)
+        run = asking.of("run", lambda: read_run(run_file, training, lambda: free, memory), Run(run_file))
     spec = run.spec if run is not None else None
     none: dict[str, str] = {}
     wanted = asking.of("packages", lambda: modules_for(spec) if spec else none, none)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from wan22lora.doctor.check import Check, failure, gib, listed, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import GIB, Need, gpu_needs
+from wan22lora.doctor.several_gpus import devices_of
 from wan22lora.errors import command
-from wan22lora.machine.gpus import BY_SLOT, ORDER_VARIABLE, usable_gpus
 from wan22lora.machine.nvidia import Gpu, GpuProcess
 
 _AMPERE = (8, 0)
@@ -53,39 +53,32 @@ def driver(facts: Facts) -> Iterator[Check]:
 def gpu(facts: Facts) -> Iterator[Check]:
     if facts.nvidia.driver is None:
         return
-    chosen = facts.nvidia.gpu(facts.machine.gpu)
-    if chosen is None:
-        yield _no_such_gpu(facts)
-        return
-    yield from _kind(chosen)
-    names = {each.name for each in facts.nvidia.gpus}
-    several = len(facts.nvidia.gpus) > 1
-    if several and len(names) > 1 and facts.variables.get(ORDER_VARIABLE) != BY_SLOT:
-        text = (
-            f"This machine has different GPUs ({listed(sorted(names))}). CUDA numbers them by speed and nvidia-smi by "
-            f"slot, so GPU {facts.machine.gpu} may be another one in training."
-        )
-        yield warning("gpu-order", text, f"export {ORDER_VARIABLE}={BY_SLOT}")
-    elif several:
-        usable = usable_gpus(facts.machine.gpus, facts.nvidia)
-        if len(usable) > 1:
-            text = f"the two experts of a run train at the same time, on GPU {usable[0]} and GPU {usable[1]}"
+    devices = devices_of(facts)
+    for device in devices:
+        chosen = facts.nvidia.gpu(device)
+        if chosen is None:
+            yield _no_such_gpu(facts, device)
         else:
-            text = f"a run uses GPU {usable[0]}"
-        yield ok("gpu-order", f"{len(facts.nvidia.gpus)} GPUs; {text} (CUDA_VISIBLE_DEVICES chooses others)")
+            yield from _kind(chosen, _prefix(device, devices))
 
 
 def gpu_memory(facts: Facts) -> Iterator[Check]:
-    """What other programs hold, and whether the run fits into the rest."""
-    chosen = facts.nvidia.gpu(facts.machine.gpu)
+    """What other programs hold, and whether the run fits into the rest, of each GPU that it will use."""
+    devices = devices_of(facts)
+    for device in devices:
+        yield from _memory_of(facts, device, _prefix(device, devices))
+
+
+def _memory_of(facts: Facts, device: str, prefix: str) -> Iterator[Check]:
+    chosen = facts.nvidia.gpu(device)
     if chosen is None or chosen.total is None or chosen.free is None:
         return
     used = chosen.total - chosen.free
     need = max(gpu_needs(facts.run), key=lambda each: each.amount, default=None) if facts.run else None
     users = _users(chosen)
-    text = f"{gib(chosen.free)} of {gib(chosen.total)} are free"
+    text = f"{prefix}{gib(chosen.free)} of {gib(chosen.total)} are free"
     if need is not None and need.amount > chosen.free:
-        yield _too_little(chosen, need, users)
+        yield _too_little(chosen, need, users, prefix)
     elif used > _MUCH:
         held = f"held by {users}" if users else "in use by programs that this container cannot see"
         yield warning("gpu-memory", f"{text}; {gib(used)} are {held}.", _ending(chosen))
@@ -95,10 +88,14 @@ def gpu_memory(facts: Facts) -> Iterator[Check]:
         yield ok("gpu-memory", text)
 
 
-def _kind(chosen: Gpu) -> Iterator[Check]:
+def _prefix(device: str, devices: Sequence[str]) -> str:
+    return f"GPU {device}: " if len(devices) > 1 else ""
+
+
+def _kind(chosen: Gpu, prefix: str) -> Iterator[Check]:
     memory = f", {gib(chosen.total)}" if chosen.total is not None else ""
     capability = f", compute capability {'.'.join(map(str, chosen.capability))}" if chosen.capability else ""
-    text = f"{chosen.name}{memory}{capability}"
+    text = f"{prefix}{chosen.name}{memory}{capability}"
     if chosen.total is not None and chosen.total < _SMALLEST:
         yield warning("gpu", f"{text}: musubi-tuner needs about 16 GB to train one of Wan's 14B experts.")
     elif chosen.capability is not None and chosen.capability < _AMPERE:
@@ -107,25 +104,24 @@ def _kind(chosen: Gpu) -> Iterator[Check]:
         yield ok("gpu", text)
 
 
-def _no_such_gpu(facts: Facts) -> Check:
-    wanted = facts.machine.gpu
+def _no_such_gpu(facts: Facts, wanted: str) -> Check:
     if not facts.nvidia.gpus:
         return failure("gpu", "The NVIDIA driver answers, but it has no GPU to offer.", "nvidia-smi -L")
     if wanted.startswith("MIG-"):
         return warning("gpu", f"CUDA_VISIBLE_DEVICES names {wanted}, a part of a GPU, whose memory is not looked at.")
     there = listed([f"{each.index} ({each.name})" for each in facts.nvidia.gpus])
     text = f"CUDA_VISIBLE_DEVICES names {wanted}, and this machine has GPU {there}."
-    return failure("gpu", text, "export CUDA_VISIBLE_DEVICES=0")
+    named = [each for each in facts.machine.gpus if facts.nvidia.gpu(each) is not None]
+    return failure("gpu", text, f"export CUDA_VISIBLE_DEVICES={','.join(named) or '0'}")
 
 
-def _too_little(chosen: Gpu, need: Need, users: str) -> Check:
+def _too_little(chosen: Gpu, need: Need, users: str, prefix: str) -> Check:
     assert chosen.total is not None
     assert chosen.free is not None
-    text = f"{need.what.capitalize()} takes about {gib(need.amount)} of GPU memory; {gib(chosen.free)} are free"
+    takes = f"{prefix}{need.what.capitalize()} takes about {gib(need.amount)} of GPU memory"
+    text = f"{takes}; {gib(chosen.free)} are free"
     if need.amount > chosen.total:
-        text = (
-            f"{need.what.capitalize()} takes about {gib(need.amount)} of GPU memory; the card has {gib(chosen.total)}."
-        )
+        text = f"{takes}; the card has {gib(chosen.total)}."
         return failure("gpu-memory", text, "hardware: auto in run.yaml, or more train.blocks_to_swap")
     return failure("gpu-memory", f"{text}{f', the rest is held by {users}' if users else ''}.", _ending(chosen))
 

@@ -6,7 +6,7 @@ RAM and GPU memory were measured on an H200 (docs/benchmarks.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from wan22lora.dataset.loads import BucketLoad
@@ -14,6 +14,7 @@ from wan22lora.dataset.predict import batches_per_epoch, epochs_of, total_steps
 from wan22lora.doctor.run_facts import Run
 from wan22lora.musubi.environment import trackers_of
 from wan22lora.musubi.names import Saving, saved
+from wan22lora.plan.at_once import are_at_once
 from wan22lora.plan.choice import expected_gib
 from wan22lora.plan.class_captions import class_of
 from wan22lora.plan.fast_memory import LORA_NUMBERS, largest
@@ -46,24 +47,41 @@ class Need:
 
     amount: int
     what: str
+    less: str = ""
+    """What run.yaml may say for less of it; empty where nothing is known."""
 
 
-def ram_needs(run: Run) -> Iterator[Need]:
-    """What each step that is still to run takes of the RAM; they run one after another."""
-    stale = _stale_steps(run)
-    if "cache-text" in stale:
+def ram_needs(run: Run, gpus: Sequence[str] = ("0",)) -> Iterator[Need]:
+    """What each step that is still to run takes of the RAM, those together that run at the same time on these GPUs."""
+    if "cache-text" in _stale_steps(run):
         yield Need(RAM_TEXT, "encoding captions")
-    for expert in _experts_to_train(run):
-        settings = expert.settings
-        if settings.blocks_to_swap:
-            yield Need(
-                swapping_ram(run.spec, expert, run.weights),
-                f"loading an expert with `blocks_to_swap: {settings.blocks_to_swap}`",
-            )
-        elif settings.gradient_checkpointing_cpu_offload:
-            yield Need(RAM_OFFLOAD, "`gradient_checkpointing_cpu_offload: true`")
+    experts = experts_to_train(run)
+    each = [_training_ram(run, expert) for expert in experts]
+    if run.spec is not None and are_at_once(run.spec, [expert.step for expert in experts], gpus):
+        largest = max(each, key=lambda need: need.amount)
+        amount = sum(need.amount for need in each)
+        yield Need(amount, f"training both experts at the same time ({largest.what})", "parallel: off in run.yaml")
+        return
+    processes = run.prepared.processes if run.prepared is not None else 1
+    for need in each:
+        if processes > 1:
+            what = f"{need.what} in {processes} processes"
+            yield Need(processes * need.amount, what, "parallel: experts in run.yaml")
         else:
-            yield Need(RAM_LEAST, "a training")
+            yield need
+
+
+def _training_ram(run: Run, expert: Expert) -> Need:
+    settings = expert.settings
+    if settings.blocks_to_swap:
+        return Need(
+            swapping_ram(run.spec, expert, run.weights),
+            f"loading an expert with `blocks_to_swap: {settings.blocks_to_swap}`",
+            "train: {blocks_to_swap: 0} in run.yaml on a card of 48 GB",
+        )
+    if settings.gradient_checkpointing_cpu_offload:
+        return Need(RAM_OFFLOAD, "`gradient_checkpointing_cpu_offload: true`")
+    return Need(RAM_LEAST, "a training")
 
 
 def gpu_needs(run: Run) -> Iterator[Need]:
@@ -71,7 +89,7 @@ def gpu_needs(run: Run) -> Iterator[Need]:
     if run.spec is None:
         return
     batch = largest(run.scans)
-    for expert in _experts_to_train(run):
+    for expert in experts_to_train(run):
         training = expected_gib(run.spec, expert, batch)
         if training is None:
             continue
@@ -82,7 +100,7 @@ def gpu_needs(run: Run) -> Iterator[Need]:
 
 def shared_memory_need(run: Run) -> Need | None:
     """The batches that data-loader processes hold ready; None where nobody reads ahead."""
-    workers = max((expert.settings.data_loader_workers or 0 for expert in _experts_to_train(run)), default=0)
+    workers = max((expert.settings.data_loader_workers or 0 for expert in experts_to_train(run)), default=0)
     if not workers or run.spec is None:
         return None
     sizes = ((_latents_bytes(run.spec, load.bucket) + TEXT_BYTES) * batch for load, batch in _batches(run))
@@ -98,7 +116,7 @@ def run_folder_needs(run: Run) -> Iterator[Need]:
         texts = 1 + len({class_ for expert in run.spec.experts if (class_ := class_of(expert)) is not None})
         sizes = (load.files * (_latents_bytes(run.spec, load.bucket) + texts * TEXT_BYTES) for load, _ in _batches(run))
         yield Need(sum(sizes), "caches")
-    for expert in _experts_to_train(run):
+    for expert in experts_to_train(run):
         yield from _outputs(run, expert)
 
 
@@ -190,6 +208,7 @@ def _stale_steps(run: Run) -> frozenset[str]:
     return frozenset({"cache-latents", "cache-text", *(expert.step for expert in experts)})
 
 
-def _experts_to_train(run: Run) -> tuple[Expert, ...]:
+def experts_to_train(run: Run) -> tuple[Expert, ...]:
+    """Those whose training is not finished."""
     stale = _stale_steps(run)
     return tuple(expert for expert in run.spec.experts if expert.step in stale) if run.spec else ()

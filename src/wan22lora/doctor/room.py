@@ -13,6 +13,7 @@ from wan22lora.doctor.needs import (
     ram_needs,
     shared_memory_need,
 )
+from wan22lora.machine.gpus import usable_gpus
 from wan22lora.plan.loading_ram import RAM_SWAPPING
 
 _NEVER_SWAPS = 42 * GIB
@@ -27,11 +28,13 @@ def ram(facts: Facts) -> Iterator[Check]:
     free, total = facts.ram.available, facts.ram.total
     whose = "this container may use" if facts.ram.limited else "there are"
     text = f"{gb(free)} of RAM are free; {whose} {gb(total)} in all"
-    need = max(ram_needs(facts.run), key=lambda each: each.amount, default=None) if facts.run else None
+    gpus = usable_gpus(facts.machine.gpus, facts.nvidia)
+    need = max(ram_needs(facts.run, gpus), key=lambda each: each.amount, default=None) if facts.run else None
     if need is not None and need.amount > total:
         yield failure("ram", f"{text}. {need.what.capitalize()} takes {gb(need.amount)}.", _less_ram(need))
     elif need is not None and need.amount > free:
         fix = "ps -eo pid,rss,comm --sort=-rss | head"
+        fix += f", or {need.less}" if need.less.startswith("parallel") else ""
         yield failure("ram", f"{text}. {need.what.capitalize()} takes {gb(need.amount)}: end other programs.", fix)
     elif need is not None:
         yield ok("ram", f"{text}; {need.what} takes {gb(need.amount)}")
@@ -66,9 +69,8 @@ def _has_large_gpu(facts: Facts) -> bool:
 
 
 def _less_ram(need: Need) -> str:
-    if "blocks_to_swap" in need.what:
-        return "train: {blocks_to_swap: 0} on a card of 48 GB, or a machine with more RAM"
-    return "a machine, or a container, with more RAM"
+    more = "a machine, or a container, with more RAM"
+    return f"{need.less}, or {more}" if need.less else more
 
 
 def _small(free: int) -> str:

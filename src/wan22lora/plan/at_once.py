@@ -9,6 +9,7 @@ from wan22lora.errors import Finding
 from wan22lora.plan.loading_ram import swapping_ram
 from wan22lora.plan.model import Plan, Step
 from wan22lora.plan.prepared import Prepared
+from wan22lora.spec.resolved import Spec
 
 GPU_VARIABLE, THREADS_VARIABLE = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
 
@@ -21,9 +22,10 @@ def at_once(prepared: Prepared, gpus: Sequence[str], *, cores: int, ram_availabl
     """
     plan, spec = prepared.plan, prepared.spec
     trainings = [step.id for step in _to_run(plan)]
-    if spec.parallel != "experts" or len(trainings) < 2 or len(gpus) < len(trainings):
-        return prepared
-    places = dict(zip(trainings, gpus, strict=False))
+    if not are_at_once(spec, trainings, gpus):
+        short = tuple(_short_of_ram(prepared, trainings[:1], prepared.processes, ram_available))
+        return replace(prepared, plan=replace(plan, notes=(*plan.notes, *short))) if short else prepared
+    places = {step: gpu for step, (gpu,) in places_of(spec, trainings, gpus).items()}
     steps = tuple(
         _beside(step, places[step.id], trainings, cores // len(trainings)) if step.id in places else step
         for step in plan.steps
@@ -36,9 +38,21 @@ def at_once(prepared: Prepared, gpus: Sequence[str], *, cores: int, ram_availabl
             "parallel: off in run.yaml trains one after the other",
             level="note",
         ),
-        *_short_of_ram(prepared, trainings, ram_available),
+        *_short_of_ram(prepared, trainings, 1, ram_available),
     ]
     return replace(prepared, plan=replace(plan, steps=steps, notes=(*plan.notes, *notes)))
+
+
+def are_at_once(spec: Spec, trainings: Sequence[str], gpus: Sequence[str]) -> bool:
+    """Whether these trainings, all that are still to run, run at the same time."""
+    return spec.parallel == "experts" and 1 < len(trainings) <= len(gpus)
+
+
+def places_of(spec: Spec, trainings: Sequence[str], gpus: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The GPUs that each of these trainings gets, as values of CUDA_VISIBLE_DEVICES; `gpus` are all that it may be."""
+    if are_at_once(spec, trainings, gpus):
+        return {step: (gpu,) for step, gpu in zip(trainings, gpus, strict=False)}
+    return dict.fromkeys(trainings, tuple(gpus) if spec.parallel == "ddp" else tuple(gpus[:1]))
 
 
 def trainings_at_once(plan: Plan) -> tuple[Step, ...]:
@@ -60,15 +74,19 @@ def _beside(step: Step, gpu: str, others: Iterable[str], cores: int) -> Step:
     return replace(step, env=env, after=tuple(each for each in step.after if each not in others))
 
 
-def _short_of_ram(prepared: Prepared, trainings: Sequence[str], available: int | None) -> Iterator[Finding]:
-    """Both load at the same time, so that blocks which wait in RAM take it twice."""
+def _short_of_ram(
+    prepared: Prepared, trainings: Sequence[str], processes: int, available: int | None
+) -> Iterator[Finding]:
+    """All load at the same time, so that blocks which wait in RAM take it as many times; `processes` are of each."""
     spec = prepared.spec
     swapping = [each for each in spec.experts if each.step in trainings and each.settings.blocks_to_swap]
-    needed = sum(swapping_ram(spec, expert, prepared.weights) for expert in swapping)
-    if len(swapping) > 1 and available is not None and needed > available:
+    needed = processes * sum(swapping_ram(spec, expert, prepared.weights) for expert in swapping)
+    times = processes * len(swapping)
+    if times > 1 and available is not None and needed > available:
+        who = f"{times} experts" if processes == 1 else f"an expert in {processes} processes"
         yield Finding(
             spec.where("parallel"),
-            f"loading {len(swapping)} experts with swapped blocks at the same time takes {needed / 1e9:.0f} GB of RAM, "
+            f"loading {who} with swapped blocks at the same time takes {needed / 1e9:.0f} GB of RAM, "
             f"and {available / 1e9:.0f} GB are free",
             "parallel: off in run.yaml",
             level="warning",

@@ -18,6 +18,7 @@ from wan22lora.doctor.needs import modules_for
 from wan22lora.doctor.run_facts import Run, read_run
 from wan22lora.doctor.stored import stored_files
 from wan22lora.doctor.tokenizer import Tokenizer
+from wan22lora.machine.gpus import usable_gpus
 from wan22lora.machine.nvidia import Gpu, Nvidia
 from wan22lora.machine.ram import Ram
 from wan22lora.machine.settings import Machine
@@ -108,7 +109,8 @@ def with_run(healthy: Facts, tmp_path: Path) -> Callable[..., Facts]:
         file.write_text("name: a\npreset: style\nimages: pictures\n" + textwrap.dedent(text), encoding="utf-8")
         facts = replace(healthy, **changes)
         gpu = facts.nvidia.gpu(facts.machine.gpu)
-        run: Run = read_run(file, facts.machine, lambda: gpu.total / GIB if gpu and gpu.total else None)
+        training = replace(facts.machine, gpus=usable_gpus(facts.machine.gpus, facts.nvidia))
+        run: Run = read_run(file, training, lambda: gpu.total / GIB if gpu and gpu.total else None)
         return replace(
             facts,
             run=run,

@@ -116,14 +116,6 @@ def test_a_hidden_gpu_is_a_failure(healthy: Facts) -> None:
     assert "0 (NVIDIA H100" in check.text
 
 
-def test_different_gpus_may_be_numbered_differently(healthy: Facts) -> None:
-    mixed = Nvidia("1", (12, 8), (H100, replace(H100, index=1, uuid="GPU-2", name="RTX 4090")))
-    order = [check for check in gpu.gpu(replace(healthy, nvidia=mixed)) if check.name == "gpu-order"]
-    assert [check.fix for check in order] == ["export CUDA_DEVICE_ORDER=PCI_BUS_ID"]
-    settled = replace(healthy, nvidia=mixed, variables={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
-    assert all(check.status == "ok" for check in gpu.gpu(settled))
-
-
 def test_other_programs_on_the_gpu_are_named_with_what_they_hold(healthy: Facts) -> None:
     users = (
         GpuProcess(41, "Xorg", 200 * 2**20),

@@ -80,3 +80,12 @@ def test_ram_that_does_not_suffice_for_loading_both_is_told(plan: PlanMaker) -> 
     assert warned(swapping, None) == []
     assert warned(RUN, 10**9) == []
     assert warned(f"{swapping}trainer: plain\n", 87 * 10**9) != []
+
+
+def test_each_process_of_one_expert_loads_through_ram(plan: PlanMaker) -> None:
+    prepared = replace(plan(f"{RUN}train: {{blocks_to_swap: 20}}\nparallel: ddp\n"), processes=3)
+    (note,) = (note for note in beside(prepared, "0", "1", "2", ram=50 * 10**9).plan.notes if "RAM" in note.message)
+    assert note.message == (
+        "loading an expert in 3 processes with swapped blocks at the same time takes 51 GB of RAM, and 50 GB are free"
+    )
+    assert beside(prepared, "0", "1", "2", ram=52 * 10**9) is prepared
