@@ -13,6 +13,17 @@ _THINKING = re.compile(r"\A\s*<think(?:ing)?>", re.IGNORECASE)
 _THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _FENCE = re.compile(r"\A```[\w-]*\n(.*?)\n?```\Z", re.DOTALL)
 _LABEL = re.compile(r"\A(?:\*\*)?caption(?:\*\*)?\s*:(?:\*\*)?\s*", re.IGNORECASE)
+_PREFACE = re.compile(
+    r"\A(?:(?:sure|certainly|of course|absolutely|okay|ok)\b[^\n:]{0,60}"
+    r"|(?:here(?:['’]s| is)|below is)\b[^\n:]{0,120}):\s*\n+"
+    r"|\A(?:sure|certainly|of course|absolutely)[!.,][^\n:]{0,120}:\s+",
+    re.IGNORECASE,
+)
+_FAREWELL = re.compile(
+    r"\n\s*\n(?:let me know|would you like|if you(?:['’]d| would| need| want)|i hope|feel free)\b[^\n]*\Z",
+    re.IGNORECASE,
+)
+"""What chats say before and after a caption."""
 _QUOTES = {'"': '"', "“": "”", "«": "»", "'": "'", "`": "`"}
 _REFUSAL = re.compile(
     r"(?:i['’]?m|i am|we['’]?re|we are)?\s*(?:very |so |truly )?(?:sorry|afraid|unable to|not able to)\b"
@@ -37,11 +48,14 @@ class Answer:
 
 
 def cleaned(text: str) -> str:
-    """The caption without what models and chats put around it: reasoning, a code fence, a label, quotation marks."""
+    """The caption without what models and chats put around it: reasoning, a preface and a farewell, a code fence, a
+    label, quotation marks.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
     if _THINKING.match(text):
         text = _THOUGHT.split(text)[-1]
     text = text.strip().strip("\ufeff").strip()
+    text = _FAREWELL.sub("", _PREFACE.sub("", text)).strip()
     fenced = _FENCE.match(text)
     if fenced:
         text = fenced[1].strip()
@@ -61,6 +75,8 @@ def problem_with(text: str) -> str:
         return "is a web page, not a caption"
     if _ERROR.match(text):
         return "is an error message, not a caption"
+    if not any(character.isalpha() for character in text):
+        return "has no words in it"
     if _REFUSAL.match(text):
         return "is a refusal, not a caption"
     if _UNPRINTABLE.search(text):

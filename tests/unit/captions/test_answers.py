@@ -26,6 +26,11 @@ from wan22lora.captions.together import as_one_text, split
         "```\na cat\n```",
         "```text\na cat\n```",
         "\ufeffa cat\r\n",
+        "Sure! Here is a caption for this image:\n\na cat",
+        "Certainly, here's the caption: a cat",
+        "Here is the caption:\n\n“a cat”\n\nLet me know if you would like another one!",
+        "Sure, here it is:\n\n```\na cat\n```",
+        "a cat\n\nWould you like me to shorten it?",
     ],
 )
 def test_what_is_put_around_a_caption_goes(text: str) -> None:
@@ -41,6 +46,8 @@ def test_quotation_marks_inside_stay() -> None:
     ("text", "problem"),
     [
         ("", "empty"),
+        ("{}", "no words"),
+        ("... 123", "no words"),
         ("I'm sorry, but I can't help with that.", "refusal"),
         ("I’m unable to describe people in images.", "refusal"),
         ("Sorry, I cannot identify this person.", "refusal"),
@@ -68,9 +75,11 @@ def test_what_is_no_caption_is_told(text: str, problem: str) -> None:
         "screenshot of a web page. <html> is to be seen in the text.",
         "猫が座っている。",
         "I. a statue with wings.",
+        "Here is a cat. Sure: it sits on a sign that says: no entry.",
     ],
 )
 def test_captions_are_captions(text: str) -> None:
+    assert cleaned(text) == text
     assert problem_with(cleaned(text)) == ""
 
 
