@@ -253,6 +253,8 @@ def _last_lines(ended: Ended) -> Finding:
 
 def _continue(ended: Ended) -> str:
     state: State | None = ended.account.state
+    if state is None and ended.account.reached:
+        return f"to begin again at step 1: {ended.again}"
     if state is None or state.step >= state.total:
         return f"to continue: {ended.again}"
     return f"to continue at step {state.step + 1}: {ended.again}"
