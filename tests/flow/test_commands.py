@@ -187,3 +187,11 @@ def test_ctrl_c_before_the_program_is_read_says_nothing(place: Place) -> None:
     stdout, stderr = process.communicate(timeout=20)
     assert (stdout, stderr) == ("", "")
     assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("group", [(), ("captions",), ("models",), ("presets",)])
+def test_what_a_command_does_is_not_cut_off_at_80_columns(place: Place, group: tuple[str, ...]) -> None:
+    place.environment["COLUMNS"] = "80"
+    listed = place.wan22lora(*group, "--help").stdout.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed

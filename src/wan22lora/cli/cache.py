@@ -36,9 +36,9 @@ def cache(
     json: Annotated[bool, typer.Option("--json", help="With --list, --why or --dry-run: print it as JSON.")] = False,
     musubi: MusubiOption = None,
 ) -> None:
-    """Encode what is new or changed, without training; or look at what is cached.
+    """Encode what is new or changed, or look at what is cached.
 
-    --list, --why and --clean encode nothing.
+    Nothing is trained; --list, --why and --clean encode nothing.
     """
     from wan22lora.cli.job import carry_out_or_show
 

@@ -49,7 +49,7 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print findings and forecast as JSON.")] = False,
     musubi: MusubiOption = None,
 ) -> None:
-    """Check pictures, clips and captions, and say what the run will be.
+    """Check pictures, clips and captions; forecast the run.
 
     All that was found at once, each with why it matters and what to do. Errors stop `train`, warnings and advice do
     not. Nothing is changed without --fix, which mends first and checks then. The exit code is 3 when there are errors.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The weight files: which are here, fetching, checking, using others.", no_args_is_help=True)
+app = typer.Typer(help="The weight files: which are here, fetching, checking.", no_args_is_help=True)
 
 TaskOption = Annotated[
     str | None, typer.Option("--task", metavar="TASK", help="t2v-A14B, i2v-A14B or t2v-14B; only what it needs.")
@@ -20,7 +20,10 @@ DEFAULT_TASK = "t2v-A14B"
 
 @app.command("list")
 def list_models(task: TaskOption = None) -> None:
-    """What there is, how large, where, and whether it is right by its size and header."""
+    """What there is, how large, where, and whether it is right.
+
+    Right by its size and its header; `models verify` reads files whole.
+    """
     from wan22lora.machine.settings import read_machine
     from wan22lora.models.catalogue import files_of, task_named
     from wan22lora.models.report import table
@@ -37,9 +40,10 @@ def fetch_models(
     task: TaskOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched; ask nobody.")] = False,
 ) -> None:
-    """Fetch what is missing or wrong from the Hugging Face Hub; without names what t2v-A14B needs.
+    """Fetch what is missing or wrong from the Hugging Face Hub.
 
-    A fetch that was stopped goes on where it was. HF_TOKEN or `hf auth login` give a token where one is needed.
+    Without names what t2v-A14B needs. A fetch that was stopped goes on where it was. HF_TOKEN or `hf auth login` give a
+    token where one is needed.
     """
     from wan22lora.machine.settings import read_machine
     from wan22lora.models.catalogue import files_named, task_named
@@ -64,7 +68,10 @@ def fetch_models(
 
 @app.command("verify")
 def verify_models(names: NamesArgument = None, task: TaskOption = None) -> None:
-    """Read files whole and compare their hashes; without names all that are here."""
+    """Read files whole and compare their hashes.
+
+    Without names all that are here.
+    """
     from wan22lora.errors import Finding, MachineError, command
     from wan22lora.machine.settings import read_machine
     from wan22lora.models.catalogue import files_named, task_named

@@ -22,7 +22,10 @@ def list_presets() -> None:
 
 @app.command("show")
 def show_preset(name: Annotated[str, typer.Argument(help="A preset of `presets list`.")]) -> None:
-    """The preset's file, and what it comes to together with the presets it starts from."""
+    """A preset's file, and what it comes to.
+
+    That is together with the presets that it starts from.
+    """
     from wan22lora.spec.presets import preset_path, read_preset
     from wan22lora.spec.template import settled_preset
 
