@@ -11,10 +11,7 @@ from wan22lora.spec.resolved import Expert, Spec
 
 
 def never_due(spec: Spec, batches_per_epoch: int, processes: int = 1) -> Iterator[Finding]:
-    """A warning for each such interval, once for both experts where they agree.
-
-    For `steps` of a training spec/ itself compares them with the validation's.
-    """
+    """A warning for each such interval, once for both experts where they agree."""
     found = (finding for expert in spec.experts for finding in _of(expert, spec, batches_per_epoch, processes))
     yield from dict.fromkeys(found)
 
@@ -35,7 +32,7 @@ def _of(expert: Expert, spec: Spec, batches_per_epoch: int, processes: int) -> I
         )
         yield Finding(where, text, f"every: {max(1, batches // 10)}", level="warning")
     validation = spec.validation
-    if validation is not None and settings.epochs is not None and validation.every_steps > steps:
+    if validation is not None and validation.every_steps > steps:
         where = spec.where("validation", "every_steps")
         text = (
             f"{validation.every_steps} is more than the {steps:,} steps of a training: items are held out for nothing"

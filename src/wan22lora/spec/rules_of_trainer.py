@@ -28,7 +28,6 @@ def broken_by_trainer(spec: Spec) -> Iterator[Finding]:
                 yield Finding(expert.where("fp8_base"), text, "fp8_base: true, or speed: fast")
     for expert in spec.experts:
         yield from _preservation(expert, spec)
-        yield from _validation(expert, spec)
         yield from _options(expert, spec)
         if expert.settings.save_state and spec.parallel == "ddp":
             text = "does not go with parallel: ddp; the training's own states hold what all its processes need"
@@ -72,13 +71,6 @@ def _preservation(expert: Expert, spec: Spec) -> Iterator[Finding]:
     if preservation.every is not None and preservation.probability is not None:
         text = "stands beside `every`; batches are either counted or drawn"
         yield Finding(expert.where("preservation", "probability"), text, "keep one of them")
-
-
-def _validation(expert: Expert, spec: Spec) -> Iterator[Finding]:
-    validation, steps = spec.validation, expert.settings.steps
-    if validation is not None and steps is not None and validation.every_steps > steps:
-        text = f"{validation.every_steps} is more than the {steps} steps of a training: items are held out for nothing"
-        yield Finding(spec.where("validation", "every_steps"), text, f"{max(1, steps // 10)}", level="warning")
 
 
 def _options(expert: Expert, spec: Spec) -> Iterator[Finding]:

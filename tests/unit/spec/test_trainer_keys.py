@@ -235,23 +235,3 @@ def test_everything_that_the_plain_trainer_lacks_is_told_at_once(refuse: Refuse)
     )
     keys = [finding.where.split()[-1] for finding in findings]
     assert keys == ["validation", "train.preservation", "train.ema", "train.states", "train.max_nan_steps"]
-
-
-@pytest.mark.parametrize(
-    ("validation", "place"),
-    [
-        ("{hold_out: 1}", "run.yaml:5:1 validation.every_steps"),
-        ("{hold_out: 1, every_steps: 41}", "run.yaml:5:27 validation.every_steps"),
-    ],
-)
-def test_a_validation_that_never_comes_is_pointed_out(load: Load, validation: str, place: str) -> None:
-    notes = load(f"{SHORT}validation: {validation}\ntrain: {{steps: 40, save_every_steps: 10}}\n").notes
-    (note,) = [note for note in notes if "validation" in note.where]
-    assert (note.where, note.level) == (place, "warning")
-
-
-def test_a_validation_that_comes_once_is_not_pointed_out(load: Load) -> None:
-    notes = load(
-        f"{SHORT}validation: {{hold_out: 1, every_steps: 40}}\ntrain: {{steps: 40, save_every_steps: 10}}\n"
-    ).notes
-    assert not [note for note in notes if "validation" in note.where]
