@@ -29,9 +29,9 @@ from .parts import Parts
 from .position import Position
 from .preservation import Preservation
 from .reporting import Reporting
-from .stepping import can_fuse, fuse, update_where_finite
 from .stopping import Stop
 from .together import Together
+from .updating import Updates, numbers
 from .validation import Validation
 
 
@@ -95,10 +95,7 @@ class _Running:
         self._stop_agreed = False
         self._step = _Step()
         self._nan_steps = 0
-        self._fusible = can_fuse(self._parts.optimizer.optimizer)
-        self._fused = self._fusible and self._args.speed != "reference" and not self._together.several
-        self._scale = 0.0
-        """Of the gradients in fp16, after the last step."""
+        self._updates = Updates(loop.parts, alone=not self._together.several)
         self._save_due = False
         """Agreed by several processes before the update."""
         self._not_finite = ""
@@ -131,9 +128,7 @@ class _Running:
                 self._order.set_state(snapshot.order["now"])
         elif not self._together.first:
             torch.manual_seed(self._args.seed + self._together.index)  # noise and timesteps of its own
-        if self._fusible:
-            fuse(self._parts.optimizer.optimizer, self._fused)
-        self._scale = self._accelerator.scaler.get_scale() if self._accelerator.scaler is not None else 0.0
+        self._updates.begin()
         total, epochs, state = self._args.max_train_steps, self._loop.epochs, self._loop.continuing.newest
         self._loop.events.emit(
             "training-begun", step=self._at.step, total=total, epoch=self._at.epoch + 1, epochs=epochs, state=state
@@ -240,26 +235,22 @@ class _Running:
         self._step.losses.append(loss.detach())
 
     def _update(self) -> None:
-        """One optimizer step, left out where a number that is none would ruin the weights for good."""
-        args, parts = self._args, self._parts
+        """One optimizer step, and the account of it."""
         if self._together.several:
             self._agree()
-        lr = float(parts.lr_scheduler.get_last_lr()[0])
-        losses, preservation, skipped = self._update_at_once() if self._fused else self._update_after_looking()
-        finite = not self._not_finite
-        parts.optimizer.zero_grad(set_to_none=True)
-        if finite and args.scale_weight_norms:
-            self._lora.apply_max_norm_regularization(args.scale_weight_norms, self._accelerator.device)
-        self._nan_steps = 0 if finite else self._nan_steps + 1
+        lr = float(self._parts.lr_scheduler.get_last_lr()[0])
+        done = self._updates.update(self._step.losses, self._step.preservation)
+        self._not_finite = done.not_finite
+        self._nan_steps = self._nan_steps + 1 if done.not_finite else 0
         self._at = replace(self._at, step=self._at.step + 1)
         self._loop.reporting.step(
             self._at.step,
             self._at.epoch + 1,
-            losses=losses,
-            preservation=preservation,
+            losses=done.losses,
+            preservation=done.preservation,
             lr=lr,
             samples=self._step.samples,
-            skipped=skipped,
+            skipped=done.skipped,
         )
         self._step = _Step()
 
@@ -267,8 +258,8 @@ class _Running:
         """What several processes have gathered becomes the same for all of them."""
         step, scalar = self._step, torch.tensor
         agreed = self._together.agree(
-            _numbers(step.losses),
-            _numbers(step.preservation),
+            numbers(step.losses),
+            numbers(step.preservation),
             step.samples,
             stop=self._loop.stop.signal or 0,
             save=self._loop.continuing.due(self._at.step + 1),
@@ -277,53 +268,6 @@ class _Running:
         self._save_due, self._stop_agreed = agreed.save, bool(agreed.stop)
         self._loop.stop.agree(agreed.stop)
         self._together.average(self._lora.get_trainable_params())
-
-    def _update_after_looking(self) -> tuple[list[float], list[float], bool]:
-        """Losses, those of preservation, and whether nothing was learned."""
-        parts = self._parts
-        losses, preservation = _numbers(self._step.losses), _numbers(self._step.preservation)
-        self._not_finite = ""
-        if not all(map(math.isfinite, (*losses, *preservation))):
-            self._not_finite = "the loss"
-        elif not self._clip_gradients():
-            self._not_finite = "a gradient"
-        if self._not_finite:
-            return losses, preservation, True
-        parts.optimizer.step()
-        parts.lr_scheduler.step()
-        return losses, preservation, bool(self._accelerator.optimizer_step_was_skipped)
-
-    def _update_at_once(self) -> tuple[list[float], list[float], bool]:
-        """The same by a fused optimizer: what came of it is looked at only when everything is sent to the GPU."""
-        parts, scaler = self._parts, self._accelerator.scaler
-        finite = self._clip_gradients()
-        if scaler is not None:
-            parts.optimizer.step()  # the scaler tells a fused optimizer where a gradient is not finite
-        else:
-            finite &= torch.stack([*self._step.losses, *self._step.preservation]).isfinite().all()
-            update_where_finite(parts.optimizer, finite)
-        losses, preservation = _numbers(self._step.losses), _numbers(self._step.preservation)
-        self._not_finite = ""
-        if not all(map(math.isfinite, (*losses, *preservation))):
-            self._not_finite = "the loss"
-        elif not finite:
-            self._not_finite = "a gradient"
-        before, self._scale = self._scale, 0.0 if scaler is None else scaler.get_scale()
-        skipped = bool(self._not_finite) or self._scale < before  # accelerate cannot tell with a fused optimizer
-        if not skipped:
-            parts.lr_scheduler.step()
-        return losses, preservation, skipped
-
-    def _clip_gradients(self) -> torch.Tensor:
-        """Whether they are finite numbers; the scaler of fp16 looks after that by itself."""
-        limit, parameters = self._args.max_grad_norm, list(self._lora.get_trainable_params())
-        norm = self._accelerator.clip_grad_norm_(parameters, limit) if limit != 0.0 else None
-        if self._accelerator.scaler is not None:
-            return torch.tensor(True)
-        if norm is None:
-            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            norm = torch.stack(torch._foreach_norm(gradients)).sum()
-        return torch.isfinite(norm)
 
     def _after_update(self) -> None:
         loop, step = self._loop, self._at.step
@@ -428,8 +372,3 @@ class _Running:
         self._accelerator.end_training()
         self._parts.optimizer_eval_fn()
         self._loop.checkpoints.final(self._at.step, self._loop.epochs)
-
-
-def _numbers(losses: list[torch.Tensor]) -> list[float]:
-    numbers: list[float] = torch.stack([each.float() for each in losses]).tolist() if losses else []
-    return numbers

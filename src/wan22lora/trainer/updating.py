@@ -1,0 +1,100 @@
+"""The update of a LoRA by an optimizer step, left out where a number that is none would ruin the weights for good."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .parts import Parts
+from .stepping import can_fuse, fuse, update_where_finite
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What came of an optimizer step."""
+
+    losses: list[float]
+    """Of each batch that is part of it."""
+    preservation: list[float]
+    skipped: bool
+    """Whether nothing was learned."""
+    not_finite: str = ""
+    """What was no finite number, in words; a scaler that tries a smaller scale next is no reason."""
+
+
+class Updates:
+    """Moves the weights of a training, by a fused optimizer where `speed` and the optimizer allow it."""
+
+    def __init__(self, parts: Parts, *, alone: bool) -> None:
+        """`alone`: whether one process trains; several wait for each other's gradients anyway."""
+        self._parts, self._args, self._accelerator, self._lora = parts, parts.args, parts.accelerator, parts.lora
+        self._fusible = can_fuse(parts.optimizer.optimizer)
+        self._fused = self._fusible and self._args.speed != "reference" and alone
+        self._scale = 0.0
+        """Of the gradients in fp16, after the last step."""
+
+    def begin(self) -> None:
+        """Belongs after a state is loaded."""
+        if self._fusible:
+            fuse(self._parts.optimizer.optimizer, self._fused)
+        self._scale = self._accelerator.scaler.get_scale() if self._accelerator.scaler is not None else 0.0
+
+    def update(self, losses: list[torch.Tensor], preservation: list[torch.Tensor]) -> Updated:
+        """One optimizer step with the gradients that are there, which are gone afterwards."""
+        parts = self._parts
+        done = (self._at_once if self._fused else self._after_looking)(losses, preservation)
+        parts.optimizer.zero_grad(set_to_none=True)
+        if not done.not_finite and self._args.scale_weight_norms:
+            self._lora.apply_max_norm_regularization(self._args.scale_weight_norms, self._accelerator.device)
+        return done
+
+    def _after_looking(self, loss_tensors: list[torch.Tensor], preservation_tensors: list[torch.Tensor]) -> Updated:
+        parts = self._parts
+        losses, preservation = numbers(loss_tensors), numbers(preservation_tensors)
+        if not all(map(math.isfinite, (*losses, *preservation))):
+            return Updated(losses, preservation, True, "the loss")
+        if not self._clip_gradients():
+            return Updated(losses, preservation, True, "a gradient")
+        parts.optimizer.step()
+        parts.lr_scheduler.step()
+        return Updated(losses, preservation, bool(self._accelerator.optimizer_step_was_skipped))
+
+    def _at_once(self, loss_tensors: list[torch.Tensor], preservation_tensors: list[torch.Tensor]) -> Updated:
+        """The same by a fused optimizer: what came of it is looked at only when everything is sent to the GPU."""
+        parts, scaler = self._parts, self._accelerator.scaler
+        finite = self._clip_gradients()
+        if scaler is not None:
+            parts.optimizer.step()  # the scaler tells a fused optimizer where a gradient is not finite
+        else:
+            finite &= torch.stack([*loss_tensors, *preservation_tensors]).isfinite().all()
+            update_where_finite(parts.optimizer, finite)
+        losses, preservation = numbers(loss_tensors), numbers(preservation_tensors)
+        not_finite = ""
+        if not all(map(math.isfinite, (*losses, *preservation))):
+            not_finite = "the loss"
+        elif not finite:
+            not_finite = "a gradient"
+        before, self._scale = self._scale, 0.0 if scaler is None else scaler.get_scale()
+        skipped = bool(not_finite) or self._scale < before  # accelerate cannot tell with a fused optimizer
+        if not skipped:
+            parts.lr_scheduler.step()
+        return Updated(losses, preservation, skipped, not_finite)
+
+    def _clip_gradients(self) -> torch.Tensor:
+        """Whether they are finite numbers; the scaler of fp16 looks after that by itself."""
+        limit, parameters = self._args.max_grad_norm, list(self._lora.get_trainable_params())
+        norm = self._accelerator.clip_grad_norm_(parameters, limit) if limit != 0.0 else None
+        if self._accelerator.scaler is not None:
+            return torch.tensor(True)
+        if norm is None:
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            norm = torch.stack(torch._foreach_norm(gradients)).sum()
+        return torch.isfinite(norm)
+
+
+def numbers(losses: list[torch.Tensor]) -> list[float]:
+    """In one read from the GPU."""
+    read: list[float] = torch.stack([each.float() for each in losses]).tolist() if losses else []
+    return read
