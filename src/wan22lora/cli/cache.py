@@ -40,8 +40,6 @@ def cache(
 
     Nothing is trained; --list, --why and --clean encode nothing.
     """
-    from wan22lora.cli.job import carry_out_or_show
-
     looking = [name for name, given in (("--list", list_), ("--why", why), ("--clean", clean)) if given]
     encoding = [name for name, given in (("--dry-run", dry_run), ("--force", force is not None)) if given]
     if len(looking) > 1 or (looking and encoding):
@@ -63,16 +61,11 @@ def cache(
             _show(folder, files, why=why, as_json=json)
         return
 
-    carry_out_or_show(
-        run_file,
-        musubi=musubi,
-        rehearse=rehearse,
-        force=forced(force),
-        steps=lambda _: frozenset(kept),
-        chosen_by=("--only-text",) if only_text else ("--only-latents",) if only_latents else (),
-        dry_run=dry_run,
-        as_json=json,
-    )
+    from wan22lora.cli.job import Typed, carry_out_or_show
+
+    chosen_by = ("--only-text",) if only_text else ("--only-latents",) if only_latents else ()
+    typed = Typed("cache", run_file, musubi=musubi, rehearse=rehearse, force=forced(force), chosen_by=chosen_by)
+    carry_out_or_show(typed, steps=lambda _: frozenset(kept), dry_run=dry_run, as_json=json)
 
 
 def _files(run_file: Path, musubi: Path | None, *, rehearse: bool) -> tuple[Path, Sequence[CacheFile]]:

@@ -38,8 +38,6 @@ def train(
     Pictures, clips and captions are encoded first, then the high-noise and the low-noise expert are trained. Steps
     whose inputs have not changed are skipped, and a training that was stopped goes on where it was.
     """
-    from wan22lora.cli.job import carry_out_or_show
-
     if restart and extend:
         raise typer.BadParameter("a training either begins anew or goes on", param_hint="--restart, --extend")
     again = forced(force)
@@ -53,7 +51,10 @@ def train(
             raise typer.BadParameter("this run has a single expert", param_hint="--only")
         return frozenset({"cache-latents", "cache-text", f"train-{only}"})
 
-    carry_out_or_show(
+    from wan22lora.cli.job import Typed, carry_out_or_show
+
+    typed = Typed(
+        "train",
         run_file,
         musubi=musubi,
         rehearse=rehearse,
@@ -61,7 +62,5 @@ def train(
         restart=restart,
         extend=extend,
         chosen_by=("--only", only) if only else (),
-        steps=steps,
-        dry_run=dry_run,
-        as_json=json,
     )
+    carry_out_or_show(typed, steps=steps, dry_run=dry_run, as_json=json)
