@@ -187,7 +187,15 @@ def test_speed_max_says_that_it_needs_weights_in_8_bits(trainings: Trainings) ->
     assert failed["text"] == "speed: max multiplies numbers of 8 bits, which do not go with weights in float32"
 
 
-@pytest.mark.parametrize("speed", ["fast", f"max {IN_FP8} --gradient_checkpointing"])
+@pytest.mark.parametrize(
+    "speed",
+    [
+        "fast",
+        f"fast --gradient_accumulation_steps 2 --ema_decay 0.9 {PRESERVING} {VALIDATING}",
+        f"max {IN_FP8} --gradient_checkpointing",
+        f"max {IN_FP8} --gradient_checkpointing --activation_budget 0.3 --gradient_accumulation_steps 2 {PRESERVING}",
+    ],
+)
 def test_a_killed_training_goes_on_to_the_same_lora(trainings: Trainings, speed: str) -> None:
     options = f"--speed {speed} --states_every_minutes 0 --states_every_steps 2"
     whole, folder = trainings.train(options), trainings.new()

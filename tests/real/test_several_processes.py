@@ -20,7 +20,7 @@ from wan22lora.run.alive import group_alive, members
 
 from .asking import INSIDE
 from .test_exact_resume import assert_same
-from .test_fast_trainings import assert_learned_alike
+from .test_fast_trainings import IN_FP8, assert_learned_alike, assert_near
 from .trainings import BATCHES, Trained, Trainings
 
 TRAINER = Path(wan22lora.__file__).parent / "trainer"
@@ -101,6 +101,11 @@ def test_two_share_the_batches_and_make_the_predicted_steps(processes: Processes
 def test_at_speed_fast_they_learn_what_they_learn_by_musubis_modules(processes: Processes, options: str) -> None:
     by_musubi, fast = (processes.train(f"{TWO} {options} {speed}") for speed in ("", "--speed fast"))
     assert_learned_alike(by_musubi, fast)
+
+
+def test_so_they_nearly_do_at_speed_max(processes: Processes) -> None:
+    options = f"{TWO} {IN_FP8} --gradient_checkpointing --activation_budget 0.3"
+    assert_near(*(processes.train(f"{options} {speed}") for speed in ("", "--speed max")))
 
 
 def test_what_they_exchange_is_the_mean_of_all(processes: Processes, musubi_python: Path, tmp_path: Path) -> None:

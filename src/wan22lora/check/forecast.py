@@ -12,6 +12,7 @@ from wan22lora.dataset.predict import batches_per_epoch, steps_per_epoch, total_
 from wan22lora.dataset.scan import Scan
 from wan22lora.doctor.needs import run_folder_needs
 from wan22lora.doctor.run_facts import Run
+from wan22lora.plan.at_once import are_at_once
 from wan22lora.plan.choice import expected_gib
 from wan22lora.plan.fast_memory import largest
 from wan22lora.plan.measured import NOTHING, Known, Measured
@@ -57,12 +58,21 @@ class Forecast:
     trainings: tuple[Training, ...] = ()
     disk: Disk | None = None
     """None without a run.yaml."""
+    at_once: bool = False
+    """The trainings run at the same time, each on a GPU of its own."""
 
     @property
     def seconds(self) -> float | None:
-        """Of all trainings; None where one is not known."""
+        """Of all trainings together, which is what GPUs are paid for; None where one is not known."""
         known = [each.seconds for each in self.trainings if each.seconds is not None]
         return sum(known) if known and len(known) == len(self.trainings) else None
+
+    @property
+    def waited(self) -> float | None:
+        """Until the last training has ended."""
+        if self.seconds is None or not self.at_once:
+            return self.seconds
+        return max(each.seconds or 0.0 for each in self.trainings)
 
     def cost(self, price: float) -> float | None:
         """At so much an hour, in its currency."""
@@ -74,8 +84,11 @@ def forecast_of_folder(scans: Sequence[Scan]) -> Forecast:
     return Forecast(tuple((scan, scan.loads) for scan in scans), batches_per_epoch(scans))
 
 
-def forecast_of_run(run: Run, known: Known = NOTHING) -> Forecast:
-    """Of the whole run, whatever of it is done already. Raises ValueError for a run whose spec could not be loaded."""
+def forecast_of_run(run: Run, known: Known = NOTHING, gpus: Sequence[str] = ()) -> Forecast:
+    """Of the whole run, whatever of it is done already; `gpus` are those that it may use.
+
+    Raises ValueError for a run whose spec could not be loaded.
+    """
     if run.spec is None:
         raise ValueError("a forecast needs a spec")
     scans = run.prepared.trained if run.prepared is not None else run.scans
@@ -84,6 +97,7 @@ def forecast_of_run(run: Run, known: Known = NOTHING) -> Forecast:
         forecast_of_folder(scans),
         trainings=_trainings(run.spec, scans, processes, run.weights, known),
         disk=_disk(run, scans),
+        at_once=are_at_once(run.spec, [expert.step for expert in run.spec.experts], gpus),
     )
 
 

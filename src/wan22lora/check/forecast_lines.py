@@ -29,7 +29,7 @@ def forecast_lines(forecast: Forecast, price: float | None) -> Iterator[str]:
         yield from _training(training)
     disk = forecast.disk
     yield f"disk: caches up to {_size(disk.caches)}, LoRA files {_size(disk.loras)}, states {_size(disk.states)}"
-    if forecast.seconds is None:
+    if forecast.seconds is None or forecast.waited is None:
         yield (
             "time: settings, pictures or clips like these were not measured (docs/benchmarks.md); it is known once a"
             " training like this has run here; for a GPU that is not in this machine, name its class in run.yaml:"
@@ -38,7 +38,8 @@ def forecast_lines(forecast: Forecast, price: float | None) -> Iterator[str]:
         cost = "cost: not known without the time"
     else:
         where = _measured(forecast.trainings)
-        yield f"time: {_time(forecast.seconds)} for all steps, {where}; loading, caching and saving come on top"
+        steps = "all steps, both experts at the same time" if forecast.at_once else "all steps"
+        yield f"time: {_time(forecast.waited)} for {steps}, {where}; loading, caching and saving come on top"
         cost = f"cost: about {forecast.cost(price or 0):,.2f} for the steps, at {price or 0:,.2f} an hour of such a GPU"
     if price is not None:
         yield cost
@@ -61,7 +62,8 @@ def _due(training: Training, done: int) -> str | None:
     if training.seconds is None or training.steps <= done:
         return None
     left, each = training.steps - done, training.seconds / training.steps
-    text = f"{left:,} steps{' more' if done else ''} take {_about(left * each)} ({each:.3g} s each)"
+    steps, take = ("step", "takes") if left == 1 else ("steps", "take")
+    text = f"{left:,} {steps}{' more' if done else ''} {take} {_about(left * each)} ({each:.3g} s each)"
     if training.measured is not None and training.measured.gpu_peak is not None:
         text += f" and {training.gpu_gib:.1f} GiB"
     return f"{text}, {_measured((training,))}"

@@ -135,7 +135,9 @@ def _of_run(file: Path, musubi: Path | None, memory: Memory, thorough: bool) -> 
         thorough=thorough,
     )
     remarks = worst_first([*remarks, *map(from_finding, run.notes)])
-    return Checked(spec.name, run.scans, trained, remarks, forecast_of_run(run, read_known(spec, machine, nvidia)))
+    return Checked(
+        spec.name, run.scans, trained, remarks, forecast_of_run(run, read_known(spec, machine, nvidia), machine.gpus)
+    )
 
 
 def _say_that_it_takes_long(scans: Sequence[Scan], doing: str = "looking at") -> None:

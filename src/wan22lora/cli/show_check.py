@@ -134,5 +134,6 @@ def _facts(forecast: Forecast, price: float | None) -> dict[str, Any]:
         "lora_bytes": forecast.disk.loras,
         "state_bytes": forecast.disk.states,
         "seconds": forecast.seconds,
+        "at_once": forecast.at_once,
         **({"cost": forecast.cost(price), "price_per_hour": price} if price is not None else {}),
     }

@@ -164,3 +164,14 @@ def test_what_the_table_lacks_is_known_once_it_was_measured(pictures: Path) -> N
     told = forecast_of_run(read(pictures, text), Known(H200, (measured_by(pictures, text),)))
     assert [each.steps for each in told.trainings] == [300, 300]
     assert told.seconds == pytest.approx(2 * 300 * 0.31)
+
+
+def test_experts_that_train_at_the_same_time_take_the_time_of_one_and_cost_as_two(pictures: Path) -> None:
+    text = "preset: style\nspeed: reference\n"
+    one, two = (forecast_of_run(read(pictures, text), gpus=gpus) for gpus in (("0",), ("0", "1")))
+    assert [one.waited, two.waited] == pytest.approx([2 * 1800 * 1.11, 1800 * 1.11])
+    assert one.cost(2.5) == two.cost(2.5)
+    (time,) = [line for line in forecast_lines(two, None) if line.startswith("time: ")]
+    assert time.startswith("time: 33 min for all steps, both experts at the same time, measured on one NVIDIA H200")
+    off = forecast_of_run(read(pictures, f"{text}parallel: off\n"), gpus=("0", "1"))
+    assert (off.at_once, off.waited) == (False, one.waited)
