@@ -29,7 +29,7 @@ def weights(facts: Facts) -> Iterator[Check]:
     problems = facts.run.weights_problems if facts.run is not None else ()
     for finding in problems:
         yield failure("weights", f"{finding.where}: {finding.message}.", finding.fix)
-    said = {finding.where for finding in problems}
+    said = {finding.where.rpartition(" ")[2] for finding in problems}
     for file in files:
         if file.wrong and f"models.{file.role}" not in said:
             fix = f"models: {{{file.role}: PATH}} in run.yaml" if file.named else f"wan22lora models fetch {file.name}"

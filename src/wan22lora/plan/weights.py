@@ -64,7 +64,7 @@ def weights_of(spec: Spec, machine: Machine) -> dict[str, Weights]:
         if expert is not None and expert.settings.checkpoint:
             path, where = Path(expert.settings.checkpoint), expert.where("checkpoint")
         elif name in spec.models:
-            path, where = spec.models[name], f"models.{name}"
+            path, where = spec.models[name], spec.where("models", name)
         else:
             path, where, fetched_as = place(machine.models, file), f"models.{name}", file.name
         chosen[name] = Weights(name, path, where, _facts(path), fetched_as)

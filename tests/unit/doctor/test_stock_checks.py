@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,9 @@ def test_a_wrong_file_is_called_what_it_is(with_run: Callable[..., Facts], healt
     of_run = [check for check in weights.weights(with_run()) if check.status == "failure"]
     assert len(of_run) == 1
     assert "models.vae" in of_run[0].text
+    named = [check for check in weights.weights(with_run(f"models: {{vae: {vae}}}")) if check.status == "failure"]
+    assert len(named) == 1
+    assert re.match(r"run\.yaml:\d+:\d+ models\.vae: ", named[0].text)
 
 
 def test_experts_in_exchanged_places_are_found(with_run: Callable[..., Facts], healthy: Facts) -> None:

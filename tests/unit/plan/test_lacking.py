@@ -28,5 +28,5 @@ def test_a_path_of_a_persons_own_is_not_to_be_fetched(
     plan: Callable[..., Prepared], machine: Machine, tmp_path: Path
 ) -> None:
     prepared = plan("name: a\npreset: style\nimages: pictures\nmodels: {high: mine.safetensors}\n")
-    (told,) = (each for each in lacking(prepared, machine) if each.where == "models.high")
+    (told,) = (each for each in lacking(prepared, machine) if each.where == "run.yaml:4:10 models.high")
     assert (told.message, told.fix) == (f"{tmp_path / 'mine.safetensors'} is not there", "correct the path in run.yaml")

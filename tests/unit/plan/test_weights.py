@@ -108,5 +108,5 @@ def test_a_file_that_may_not_be_read_is_a_finding(
     with as_nobody():  # to whom the whole folder is closed
         found = weights_findings(prepared.spec, weights_of(prepared.spec, machine))
         told = {each.where: each.message for each in found}
-    assert told["models.high"] == "high.safetensors cannot be read: Permission denied"
-    assert told["models.vae"] == "vae.safetensors cannot be read: Permission denied"
+    assert told["run.yaml:4:10 models.high"] == "high.safetensors cannot be read: Permission denied"
+    assert told["run.yaml:4:56 models.vae"] == "vae.safetensors cannot be read: Permission denied"
