@@ -37,8 +37,7 @@ def lacking(prepared: Prepared, machine: Machine) -> Iterator[Finding]:
     """What must be on the machine before the plan's steps can start; not the files that are on their way."""
     yield from _musubi(prepared.spec.pin, machine)
     yield from too_few_gpus(prepared.spec, machine)
-    for expert in prepared.spec.experts:
-        yield from _named_files(expert)
+    yield from dict.fromkeys(each for expert in prepared.spec.experts for each in _named_files(expert))
     for step in prepared.plan.steps:
         if not step.fresh and not arriving(prepared, step):
             yield from _weights(prepared.weights[WEIGHTS_OF_STEP[step.id]])

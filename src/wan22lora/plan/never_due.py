@@ -31,6 +31,11 @@ def _of(expert: Expert, spec: Spec, batches_per_epoch: int, processes: int) -> I
             f"of the {batches:,} batches of a training only the first preserves, before there is anything to preserve"
         )
         yield Finding(where, text, f"every: {max(1, batches // 10)}", level="warning")
+    warmup = settings.lr_warmup_steps
+    if isinstance(warmup, int) and warmup > steps:
+        ends = f"its learning rate ends at {steps / warmup:.0%} of learning_rate"
+        text = f"{warmup:,} is more than the {steps:,} steps of a training: {ends}"
+        yield Finding(expert.where("lr_warmup_steps"), text, "0.05, a share", level="warning")
     validation = spec.validation
     if validation is not None and validation.every_steps > steps:
         where = spec.where("validation", "every_steps")

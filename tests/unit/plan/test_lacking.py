@@ -30,3 +30,8 @@ def test_a_path_of_a_persons_own_is_not_to_be_fetched(
     prepared = plan("name: a\npreset: style\nimages: pictures\nmodels: {high: mine.safetensors}\n")
     (told,) = (each for each in lacking(prepared, machine) if each.where == "run.yaml:4:10 models.high")
     assert (told.message, told.fix) == (f"{tmp_path / 'mine.safetensors'} is not there", "correct the path in run.yaml")
+
+
+def test_a_file_that_both_experts_name_is_missed_once(plan: Callable[..., Prepared], machine: Machine) -> None:
+    prepared = plan("name: a\npreset: style\nimages: pictures\ntrain: {network_weights: old.safetensors}\n")
+    assert len([each for each in lacking(prepared, machine) if "network_weights" in each.where]) == 1

@@ -53,3 +53,12 @@ def test_a_validation_that_comes_after_the_end(plan: Plan, length: str, every: i
 def test_a_validation_as_seldom_as_by_default_is_told_where_it_is_asked_for(plan: Plan) -> None:
     (found,) = warnings(plan(f"{BASE}train: {{steps: 40}}\nvalidation: {{hold_out: 3}}\n"))
     assert found.startswith("run.yaml:6:1 validation.every_steps")
+
+
+@pytest.mark.parametrize(("warmup", "told"), [("37", True), ("36", False), ("0.5", False), ("50%", False)])
+def test_a_learning_rate_that_never_comes_to_its_value(plan: Plan, warmup: str, told: bool) -> None:
+    schedule = f"lr_scheduler: cosine, lr_warmup_steps: {warmup}"
+    notes = plan(f"{BASE}train: {{epochs: 2, {schedule}}}\n").plan.notes
+    found = [note.message for note in notes if "lr_warmup_steps" in note.where]
+    whole = "37 is more than the 36 steps of a training: its learning rate ends at 97% of learning_rate"
+    assert found == ([whole] if told else [])
