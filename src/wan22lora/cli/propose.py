@@ -47,9 +47,9 @@ def propose(
     show(changes_as_text(changes, place.name_of, every=every))
     typer.echo(in_short(changes))
     if empty := emptied(changes):
-        typer.echo(f"warning: without words then: {listed(empty)}", err=True)
+        _warn(f"without words then: {listed(empty)}")
     if links := [place.name_of(change.file) for change in changes if change.file.is_symlink()]:
-        typer.echo(f"warning: links; the files that they lead to are changed: {listed(links)}", err=True)
+        _warn(f"links; the files that they lead to are changed: {listed(links)}")
     say_given_up(change.file.parent for change in changes)
     if dry_run:
         typer.echo("Nothing was written (--dry-run).")
@@ -71,7 +71,7 @@ def say_given_up(folders: Iterable[Path]) -> None:
 
     step = step_forward(folders)
     if step is not None:
-        typer.echo(f"warning: `captions redo` cannot make `{step.what}` again after this", err=True)
+        _warn(f"`captions redo` cannot make `{step.what}` again after this")
 
 
 def say_left(files: Sequence[Path]) -> None:
@@ -79,7 +79,13 @@ def say_left(files: Sequence[Path]) -> None:
     from wan22lora.dataset.problems import listed
 
     if files:
-        typer.echo(f"warning: edited in that moment and left as they are: {listed([f.name for f in files])}", err=True)
+        _warn(f"edited in that moment and left as they are: {listed([file.name for file in files])}")
+
+
+def _warn(text: str) -> None:
+    from wan22lora.cli.screen import fitted, say
+
+    say(fitted(f"warning: {text}"), err=True)
 
 
 def show(lines: Iterable[Text]) -> None:
