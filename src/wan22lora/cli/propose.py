@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -59,10 +60,23 @@ def propose(
     if not yes and not typer.confirm("Write this?"):
         typer.echo("Nothing was written.")
         return False
-    left = carry_out(changes, typed())
+    with stop_explained():
+        left = carry_out(changes, typed())
     typer.echo(f"Written. `{undo_command(place.typed)}` takes it back.")
     say_left(left)
     return True
+
+
+@contextmanager
+def stop_explained() -> Iterator[None]:
+    """For the writing of captions: Ctrl-C in it leaves a change half made."""
+    from wan22lora.errors import Interrupted
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = "stopped; the next `wan22lora captions` command in the folder completes what was begun"
+        raise Interrupted(text) from None
 
 
 def say_given_up(folders: Iterable[Path]) -> None:

@@ -105,6 +105,23 @@ def test_a_command_killed_between_two_files_can_be_taken_back(place: Place, rena
     assert captions(place)[3] == ("paperworld, drawing 3\n" if renames else before[3]), done.output
 
 
+def test_ctrl_c_while_captions_are_written_says_what_becomes_of_them(place: Place) -> None:
+    argv = ["captions", "replace", "pictures", "picture", "drawing", "--yes"]
+    stopped = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_WRITING.replace("9)", "2)"), "9", *argv],
+        cwd=place.path,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert stopped.returncode == 130, stopped.stderr
+    assert "the next `wan22lora captions` command in the folder completes what was begun" in stopped.stderr
+    done = place.wan22lora("captions", "find", "pictures", "drawing")
+    assert place.wan22lora("captions", "apply", "pictures", "--prefix", "x", "--yes").exit_code == 0, done.output
+    assert captions(place)[17] == "x, paperworld, drawing 17\n"
+
+
 def test_an_undo_does_not_overwrite_later_words_unasked(place: Place) -> None:
     place.wan22lora("captions", "replace", "pictures", "picture", "drawing", "--yes")
     (place.path / "pictures" / "03.txt").write_text("my own words")
