@@ -113,6 +113,7 @@ def test_a_wrong_command_line_is_answered_with_exit_2_and_no_traceback(
     assert done.exit_code == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Value error" not in done.stderr
 
 
 def test_a_misspelt_key_is_one_line_with_its_place(place: Place) -> None:

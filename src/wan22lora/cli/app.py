@@ -99,6 +99,8 @@ def _refused_or_bug(error: OSError) -> int:
 def _usage_or_bug(error: Exception) -> int:
     show = getattr(error, "show", None)
     if callable(show):  # the option parser's own exceptions know how to tell a person
+        if isinstance(told := getattr(error, "message", None), str):
+            error.message = told.replace("Value error, ", "")  # type: ignore[attr-defined]
         show()
         return int(getattr(error, "exit_code", 2))
     from wan22lora.cli.bug import report

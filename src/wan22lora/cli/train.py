@@ -37,6 +37,9 @@ def train(
 
     Pictures, clips and captions are encoded first, then the high-noise and the low-noise expert are trained. Steps
     whose inputs have not changed are skipped, and a training that was stopped goes on where it was.
+
+    Ctrl-C saves a state and stops. So does a terminal or a connection that closes: over ssh start it in tmux, or with
+    nohup.
     """
     if restart and extend:
         raise typer.BadParameter("a training either begins anew or goes on", param_hint="--restart, --extend")
