@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 
 from wan22lora.check.forecast import Forecast, Training, forecast_of_trainings
 from wan22lora.check.speed import MEASURED_ON
-from wan22lora.dataset.loads import BucketLoad
 from wan22lora.dataset.problems import counted
 from wan22lora.errors import Finding
 from wan22lora.plan.measured import Known, Measured
@@ -20,8 +19,8 @@ def forecast_lines(forecast: Forecast, price: float | None) -> Iterator[str]:
         source = scan.source
         repeats = f", repeated {source.repeats} times" if source.repeats > 1 else ""
         yield f"{counted(len(scan.items), source.noun)} in {source.place}{repeats}"
-        yield from (f"bucket {_shape(load)}: {load.count} in {_batches(load.batches)}" for load in loads)
-    yield f"{_batches(forecast.batches)} an epoch"
+        yield from (f"bucket {load}" for load in loads)
+    yield f"{counted(forecast.batches, 'batch')} an epoch"
     if forecast.disk is None:
         yield "Steps, sizes, memory and time depend on a run.yaml: give it instead of the folder."
         return
@@ -91,15 +90,6 @@ def _training(training: Training) -> Iterator[str]:
     loading = f", {training.loading_gib:.1f} GiB while loading" if training.loading_gib else ""
     about = "" if training.measured is not None and training.measured.gpu_peak is not None else "about "
     yield f"{text}; {about}{training.gpu_gib:.1f} GiB of GPU memory{loading}"
-
-
-def _batches(count: int) -> str:
-    return "1 batch" if count == 1 else f"{count:,} batches"
-
-
-def _shape(load: BucketLoad) -> str:
-    width, height, *frames = load.bucket
-    return f"{width}×{height}" + (f", {counted(frames[0], 'frame')}" if frames else "")
 
 
 def _size(count: int) -> str:

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator
 
+from wan22lora.dataset.problems import counted
 from wan22lora.errors import Finding
 from wan22lora.musubi.programs import is_program
 from wan22lora.plan.at_once import trainings_at_once
@@ -84,21 +85,16 @@ def _facts(prepared: Prepared) -> Iterator[str]:
         yield "# REHEARSAL: stand-ins play musubi's programs; nothing is trained."
     for scan, trained in zip(prepared.scans, prepared.trained, strict=True):
         source = scan.source
-        loads = trained.loads
         repeats = f", repeated {source.repeats} times" if source.repeats > 1 else ""
-        plural = "" if len(scan.items) == 1 else "s"
-        yield f"# {source.place}: {len(scan.items)} {source.noun}{plural}{repeats}"
-        for load in loads:
-            width, height, *frames = load.bucket
-            shape = f"{width}×{height}" + (f", {frames[0]} frames" if frames else "")
-            yield f"#   bucket {shape}: {load.count} in {load.batches} batches"
+        yield f"# {source.place}: {counted(len(scan.items), source.noun)}{repeats}"
+        yield from (f"#   bucket {load}" for load in trained.loads)
     if prepared.held_out:
         names = ", ".join(item.path.name for item in prepared.held_out.items(prepared.scans))
         yield f"# held out for the validation: {names}"
-    yield f"# {prepared.batches_per_epoch} batches an epoch"
+    yield f"# {counted(prepared.batches_per_epoch, 'batch')} an epoch"
     for step in prepared.plan.steps:
         if step.predicted_steps is not None:
-            yield f"# {step.id}: {step.predicted_steps:,} optimizer steps"
+            yield f"# {step.id}: {counted(step.predicted_steps, 'optimizer step')}"
 
 
 def _comment(finding: Finding) -> Iterator[str]:

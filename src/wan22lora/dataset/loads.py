@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from wan22lora.dataset.buckets import training_bucket
 from wan22lora.dataset.latents import latents_of
+from wan22lora.dataset.problems import counted
 from wan22lora.dataset.source import Item, Source
 
 
@@ -27,6 +28,12 @@ class BucketLoad:
     count: int
     """Files times repeats: the number in musubi-tuner's log."""
     batches: int
+
+    def __str__(self) -> str:
+        """`832×480, 49 frames: 12 in 6 batches`."""
+        width, height, *frames = self.bucket
+        shape = ", ".join([f"{width}×{height}", *(counted(each, "frame") for each in frames)])
+        return f"{shape}: {self.count:,} in {counted(self.batches, 'batch')}"
 
 
 def loads_of(items: Iterable[Item], source: Source) -> tuple[BucketLoad, ...]:

@@ -24,8 +24,10 @@ def listed(names: Sequence[str]) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 picture`, `2 pictures`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """`1 picture`, `2 pictures`, `1,200 batches`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}{'es' if noun.endswith('ch') else 's'}"
 
 
 @dataclass

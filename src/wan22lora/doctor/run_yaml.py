@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wan22lora.dataset.problems import counted
 from wan22lora.doctor.check import Check, failure, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.errors import Finding
@@ -20,7 +21,9 @@ def run_yaml(facts: Facts) -> Iterator[Check]:
     if run.prepared is not None:
         steps = [step for step in run.prepared.plan.steps if step.predicted_steps is not None and not step.fresh]
         spec = run.prepared.spec
-        lengths = ", ".join(f"{step.id} {step.predicted_steps:,} steps" for step in steps) or "all trained"
+        lengths = (
+            ", ".join(f"{step.id} {counted(step.predicted_steps or 0, 'step')}" for step in steps) or "all trained"
+        )
         yield ok("run", f"{run.file} can be planned: {spec.task.name}, hardware {spec.hardware}, {lengths}")
 
 
@@ -32,7 +35,7 @@ def dataset(facts: Facts) -> Iterator[Check]:
         yield _check("dataset", finding)
     if not any(finding.level == "error" for finding in run.dataset_problems):
         items = sum(len(scan.items) for scan in run.scans)
-        batches = f", {run.prepared.batches_per_epoch} batches an epoch" if run.prepared else ""
+        batches = f", {counted(run.prepared.batches_per_epoch, 'batch')} an epoch" if run.prepared else ""
         yield ok("dataset", f"{items} pictures or clips with captions{batches}")
 
 
