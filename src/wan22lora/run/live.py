@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from wan22lora.dataset.problems import counted
 from wan22lora.run import wording
 from wan22lora.run.display import QUIET_SECONDS, Watched
 from wan22lora.run.ledger import Event
@@ -114,7 +115,7 @@ class LiveDisplay:
                 yield _line(wording.validated(step.validation))
         elif step.total:
             name = f"{step.id}: " if named else ""
-            yield _line(f"{name}{step.total} steps; loading and preparing", "dim")
+            yield _line(f"{name}{counted(step.total, 'step')}; loading and preparing", "dim")
         yield _line(_shortened(f"log {self._folder / step.log}", width), "dim")
         quiet, line = self._watched.quiet_seconds(step.id), self._watched.last_line(step.id)
         if step.paused:
@@ -145,7 +146,7 @@ def _detail(step: StepState, now: float) -> str:
         return wording.duration(now - step.started) if step.started is not None else ""
     parts = [wording.ending(step)]
     if step.step:
-        parts.append(f"{step.step} steps")
+        parts.append(counted(step.step, "step"))
     if step.seconds_per_step is not None:
         parts.append(f"{step.seconds_per_step:.3g} s/step")
     return ", ".join(parts)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from wan22lora.dataset.problems import counted
 from wan22lora.run import wording
 from wan22lora.run.display import QUIET_SECONDS, Watched
 from wan22lora.run.ledger import Event
@@ -42,7 +43,7 @@ class PlainDisplay:
         state = self._watched.state
         kind, step = event["event"], state.steps.get(str(event.get("id")))
         if kind == "run-started":
-            self._say(f"{state.name}: {len(state.steps)} steps, run folder {self._folder}")
+            self._say(f"{state.name}: {counted(len(state.steps), 'step')}, run folder {self._folder}")
             if state.rehearsal:
                 self._say(f"{wording.REHEARSAL}.")
         elif kind == "run-ended":
@@ -77,7 +78,7 @@ class PlainDisplay:
             self._say_of(step, f"up to date ({step.why})")
         elif kind == "step-started":
             self._told_step[step.id] = 0
-            length = f", {step.total} steps" if step.total else ""
+            length = f", {counted(step.total, 'step')}" if step.total else ""
             reason = f" ({step.why})" if step.why else ""
             self._say_of(step, f"started{length}{reason}, log {step.log}")
         elif kind == "train-step":
