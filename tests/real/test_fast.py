@@ -79,7 +79,7 @@ def test_blocks_that_wait_in_ram_change_nothing(
     musubi_python: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     told: Any = ask(musubi_python, environment, "ask_swapped", tmp_path)
-    assert len(told) == 12
+    assert len(told) == 22
     for case in told:
         assert case["moves"] >= 12, case
         assert case["same"], case

@@ -187,6 +187,13 @@ def test_speed_max_says_that_it_needs_weights_in_8_bits(trainings: Trainings) ->
     assert failed["text"] == "speed: max multiplies numbers of 8 bits, which do not go with weights in float32"
 
 
+def test_speed_max_refuses_weights_that_musubi_streams_from_a_copy(trainings: Trainings) -> None:
+    trained = trainings.train(f"{IN_FP8} --speed max --gradient_checkpointing --blocks_to_swap 1 --block_swap_h2d_only")
+    (failed,) = trained.told("training-failed")
+    assert failed["text"] == "speed: max does not know --block_swap_h2d_only with --fp8_scaled"
+    assert trained.told("weights-loaded") == []
+
+
 @pytest.mark.parametrize(
     "speed",
     [

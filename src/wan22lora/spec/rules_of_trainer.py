@@ -26,6 +26,10 @@ def broken_by_trainer(spec: Spec) -> Iterator[Finding]:
             if spec.speed == "max" and not expert.settings.fp8_base:
                 text = "is off, and speed: max multiplies with weights of 8 bits"
                 yield Finding(expert.where("fp8_base"), text, "fp8_base: true, or speed: fast")
+            if spec.speed == "max" and expert.settings.fp8_scaled and expert.options.get("block_swap_h2d_only"):
+                text = "does not go with fp8_scaled under speed: max, which scales weights anew where they lie"
+                where = expert.where_option("block_swap_h2d_only")
+                yield Finding(where, text, "remove it, or fp8_scaled: false, or speed: fast")
     for expert in spec.experts:
         yield from _preservation(expert, spec)
         yield from _options(expert, spec)

@@ -45,7 +45,7 @@ class Expert(WanNetworkTrainer):
         if args.speed != "reference" and torch.cuda.is_available():
             require_compiling()
         if args.speed == "max":
-            require_fp8()
+            require_fp8(args)
         try:
             super().train(args)
         finally:

@@ -70,7 +70,17 @@ def test_speed_max_needs_weights_in_8_bits_for_each_expert(refuse: Refuse, load:
     (finding,) = refuse(f"{SHORT}speed: max\nexperts: {{low: {{fp8_base: false}}}}\n")
     assert finding.where == "run.yaml:6:17 experts.low.fp8_base"
     assert finding.fix == "fp8_base: true, or speed: fast"
-    assert load(f"{SHORT}speed: max\n").speed == "max"
+
+
+def test_speed_max_does_not_scale_weights_anew_that_are_streamed(refuse: Refuse, load: Load) -> None:
+    text = f"{SHORT}speed: max\nmusubi: {{train: {{block_swap_h2d_only: true}}}}\n"
+    settings = "fp8_scaled: true, blocks_to_swap: 4, gradient_checkpointing: true"
+    (finding,) = refuse(f"{text}train: {{{settings}}}\n")
+    assert finding.where == "run.yaml:6:18 musubi.train.block_swap_h2d_only"
+    assert "under speed: max, which scales weights anew" in finding.message
+    for other in (f"{text}train: {{{settings.replace('true', 'false', 1)}}}\n", f"{text}train: {{{settings}}}\n"):
+        speed = "max" if "fp8_scaled: false" in other else "fast"
+        assert load(other.replace("speed: max", f"speed: {speed}")).speed == speed
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,12 @@ def require_compiling() -> None:
         raise TrainingFailed("not-fast", lack.text, lack.fix)
 
 
-def require_fp8() -> None:
-    """Raises TrainingFailed where this machine has no products of 8-bit numbers."""
+def require_fp8(args: Namespace) -> None:
+    """Raises TrainingFailed where this machine has no products of 8-bit numbers, or the weights could not be kept."""
+    if args.fp8_scaled and args.block_swap_h2d_only:
+        # musubi streams blocks from a copy that it makes first; making one scale of a row's scales would not reach it.
+        text = "speed: max does not know --block_swap_h2d_only with --fp8_scaled"
+        raise TrainingFailed("not-fast", text, "remove block_swap_h2d_only, or speed: fast")
     try:
         _results(torch.bfloat16, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     except NoFp8 as reason:
