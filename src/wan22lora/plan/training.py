@@ -40,6 +40,7 @@ OF_FILES_ALONE = frozenset(
 may go on under others. musubi puts the random states back after sampling (trainer_base.py:838-870)."""
 LEARNED = "pictures and captions"
 """The part of a key that is the digest of a training's records (plan/made_from.py)."""
+SETTINGS = "dataset settings"
 OF_LENGTH = frozenset({"--max_train_epochs", "--max_train_steps"})
 
 
@@ -63,7 +64,7 @@ def training_key(
     return {
         **key,
         "weights": weights,
-        "dataset settings": dataset,
+        SETTINGS: dataset,
         LEARNED: learned,
         "musubi": revision,
         **({"preserved class": preserved} if preserved is not None else {}),
@@ -120,10 +121,11 @@ def damage(writes: Iterable[Path]) -> str:
 
 
 def _change(part: str, before: str | None, now: str | None) -> str:
-    if part in (LEARNED, "dataset settings"):
+    if part == LEARNED:
         return f"{part} changed"
     if before is None:
         return f"{part} {now} is new"
     if now is None:
         return f"{part} {before} is gone"
-    return f"{part} was {before}, is {now}"
+    was, is_now = ("were", "are") if part == SETTINGS else ("was", "is")
+    return f"{part} {was} {before}, {is_now} {now}"

@@ -112,6 +112,12 @@ def test_what_would_bend_the_training_is_refused_part_by_part(turn: Make, finish
     assert not made.refusal.extendable
 
 
+def test_what_the_datasets_settings_were_is_said_so_that_they_can_be_put_back(turn: Make) -> None:
+    was, now = ({**KEY, "dataset settings": f"960×960 batch {size} repeats 1"} for size in (1, 2))
+    (said,) = refused(turn(now, done=was, state=END, states_key=was))
+    assert said.endswith("dataset settings were 960×960 batch 1 repeats 1, are 960×960 batch 2 repeats 1")
+
+
 def test_a_finished_training_without_states_is_not_thrown_away_either(turn: Make) -> None:
     assert refused(turn(OTHER, done=KEY)) == ["train-high: --learning_rate was 3e-4, is 1e-4"]
 
