@@ -102,6 +102,7 @@ def test_schema_prints_a_valid_json_schema(place: Place) -> None:
         (("train", "nothing.yaml"), "no such file"),
         (("train", "run.yaml", "--only", "middle"), "middle"),
         (("train", "run.yaml", "--json"), "--dry-run"),
+        (("cache", "run.yaml", "--json"), "--list, --why or --dry-run"),
         (("train", "run.yaml", "--force=cook"), "cook"),
         (("cache", "run.yaml", "--only-text", "--only-latents"), "one of"),
     ],

@@ -48,8 +48,8 @@ def cache(
         raise typer.BadParameter("give one of --only-text and --only-latents, or none")
     if yes and not clean:
         raise typer.BadParameter("is for --clean", param_hint="--yes")
-    if json and clean:
-        raise typer.BadParameter("is for --list, --why and --dry-run", param_hint="--json")
+    if json and not (list_ or why or dry_run):
+        raise typer.BadParameter("is for --list, --why or --dry-run", param_hint="--json")
 
     kept = {"cache-text"} if only_text else {"cache-latents"} if only_latents else {"cache-latents", "cache-text"}
     if looking:

@@ -61,9 +61,7 @@ class Typed:
 def carry_out_or_show(
     typed: Typed, *, steps: Callable[[tuple[str, ...]], frozenset[str]], dry_run: bool, as_json: bool
 ) -> None:
-    """`steps` chooses from the ids of the trainings which steps to keep."""
-    if as_json and not dry_run:
-        raise typer.BadParameter("is for --dry-run: it prints the plan", param_hint="--json")
+    """`steps` chooses from the ids of the trainings which steps to keep; `as_json` is for `dry_run`."""
     job = _Job(typed, steps)
     if dry_run:
         job.show(as_json=as_json)

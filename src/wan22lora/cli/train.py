@@ -41,6 +41,8 @@ def train(
     Ctrl-C saves a state and stops. So does a terminal or a connection that closes: over ssh start it in tmux, or with
     nohup.
     """
+    if json and not dry_run:
+        raise typer.BadParameter("is for --dry-run: it prints the plan", param_hint="--json")
     if restart and extend:
         raise typer.BadParameter("a training either begins anew or goes on", param_hint="--restart, --extend")
     again = forced(force)
