@@ -12,6 +12,7 @@ from wan22lora.plan.states import Kept, State
 from wan22lora.plan.training import OF_FILES_ALONE, OF_LENGTH, damage, differences, why_train
 
 RESTART, EXTEND = " --restart", " --extend"
+REHEARSE = "--rehearse"
 FRESH = "trained, and nothing changed since"
 
 
@@ -159,7 +160,9 @@ def raise_refusals(steps: Iterable[Step], command: str, outcome: str = "; nothin
     told: dict[str, list[str]] = {}
     for finding in (finding for _, refusal in refused for finding in refusal.findings):
         told.setdefault(finding.message, []).append(finding.where)
-    ways = [f"{command}{RESTART}: trains anew; what is there moves to previous/"]
+    rehearsed = REHEARSE in command.split()
+    anew = "rehearses anew; nothing was trained" if rehearsed else "trains anew; what is there moves to previous/"
+    ways = [f"{command}{RESTART}: {anew}"]
     if all(refusal.extendable for _, refusal in refused):
         ways.append(f"{command}{EXTEND}: goes on to the new end")
     ways += dict.fromkeys(refusal.otherwise for _, refusal in refused if refusal.otherwise)

@@ -224,3 +224,8 @@ def test_a_finished_training_is_finished_again_once_its_settings_are_back(turn: 
     with pytest.raises(RunFolderError) as caught:
         raise_refusals([step(STEP, turn(KEY, state=HALFWAY, states_key={}))], "wan22lora train run.yaml")
     assert "put that back" not in str(caught.value)  # nobody knows what there was
+
+
+def test_a_refused_rehearsal_says_that_nothing_is_at_stake(turn: Make) -> None:
+    with pytest.raises(RunFolderError, match="--rehearse --restart: rehearses anew; nothing was trained"):
+        raise_refusals([step(STEP, turn(OTHER, done=KEY, state=END))], "wan22lora train run.yaml --rehearse")
