@@ -222,3 +222,14 @@ def test_a_training_goes_on_at_another_speed(trainings: Trainings) -> None:
     assert trained.exit_code == 0, trained.log
     for step, loss in whole.losses.items():
         assert trained.losses[step] == pytest.approx(loss, rel=2e-4)
+
+
+def test_sample_pictures_are_made_under_fast_too_and_disturb_nothing(trainings: Trainings) -> None:
+    fast = "--max_train_epochs 2 --states_every_minutes 0 --speed fast --activation_budget 0.5 --ema_decay 0.9"
+    (trainings.job / "prompts.txt").write_text("a picture --w 32 --h 32 --f 1 --s 2 --d 7\n", encoding="utf-8")
+    models = f"--vae {trainings.models.vae} --t5 {trainings.models.t5}"
+    alone = trainings.train(fast)
+    sampled = trainings.train(f"{fast} --sample_prompts prompts.txt --sample_every_n_steps 5 {models}")
+    assert sampled.exit_code == 0, sampled.log
+    assert [event["step"] for event in sampled.told("samples")] == [5, 10]
+    assert (sampled.losses, sampled.loras) == (alone.losses, alone.loras)
