@@ -225,7 +225,7 @@ def _read(told: Any) -> Measured:
         raise ValueError
     memory = replace(memory, kept=replace(memory.kept, cast_once=told["memory"]["cast_once"] is True))
     tokens = Tokens(**{name: _positive(told["tokens"][name]) for name in ("least", "mean", "most")})
-    batch = Batch(**{name: int(_positive(told["largest"][name])) for name in ("tokens", "items")})
+    batch = Batch(**{name: _count(told["largest"][name]) for name in ("tokens", "items")})
     peak = told["gpu_peak"]
     if not told["run"].isprintable():  # it is shown
         raise ValueError
@@ -233,10 +233,17 @@ def _read(told: Any) -> Measured:
         Work(dict(settings), memory, tokens, batch),
         told["run"],
         min(_positive(told["at"]), _LATEST),
-        int(_positive(told["steps"])),
+        _count(told["steps"]),
         _positive(told["seconds"]),
-        None if peak is None else int(_positive(peak)),
+        None if peak is None else _count(peak),
     )
+
+
+def _count(value: object) -> int:
+    count = int(_positive(value))
+    if not count:
+        raise ValueError
+    return count
 
 
 def _positive(value: object) -> float:

@@ -105,6 +105,15 @@ def test_one_spoilt_value_costs_no_more_than_its_entry(folder: Path, data: st.Da
         assert read_measured(folder) == found
 
 
+@pytest.mark.parametrize("key", ["steps", "gpu_peak"])
+def test_less_than_one_is_no_count(tmp_path: Path, key: str) -> None:
+    store_measured(tmp_path, "train", MEASURED)
+    told = json.loads((tmp_path / FILE).read_bytes())
+    told["trainings"]["train"][key] = 0.5
+    (tmp_path / FILE).write_text(json.dumps(told), encoding="utf-8")
+    assert read_measured(tmp_path) == {}
+
+
 def test_a_name_that_a_terminal_would_obey_is_not_shown(tmp_path: Path) -> None:
     store_measured(tmp_path, "train", replace(MEASURED, run="\x1b[2J"))
     assert read_measured(tmp_path) == {}
