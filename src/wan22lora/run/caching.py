@@ -175,13 +175,14 @@ def settle(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
     files = {name: key for name, key in manifest.files.items() if kind_of(name) != state.kind}
     seals = {name: seal for name, seal in manifest.seals.items() if kind_of(name) != state.kind}
     broken: list[Path] = []
+    encoded = frozenset(state.missing)
     for path, key in state.expected.items():
         if not path.exists():
             continue
         if _is_whole(path):
             name = record_name(path)
             files[name] = dict(key)
-            known = None if path in state.missing else manifest.seals.get(name)
+            known = None if path in encoded else manifest.seals.get(name)
             seals[name] = known or seal_of(path)
         else:
             path.unlink(missing_ok=True)
