@@ -179,7 +179,12 @@ def test_fresh_steps_are_skipped_and_nothing_else_happens(house: House) -> None:
     assert time.monotonic() - started < 10
     assert outcome.done == ()
     assert house.result("train-high").stat().st_mtime_ns == before
-    assert set(house.statuses.values()) == {"skipped"}
+    assert [event["id"] for event in read_events(house.folder.events) if event["event"] == "step-skipped"] == [
+        "cache-text",
+        "train-high",
+        "train-low",
+    ]
+    assert set(house.statuses.values()) == {"done"}
     assert len(list(house.folder.logs.iterdir())) == 3
     assert "nothing to do: every step is up to date" in house.screen.getvalue()
 
