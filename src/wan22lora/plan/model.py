@@ -76,6 +76,11 @@ class Step:
     refusal: Refusal | None = None
     """Set for a step that must not run without a decision of a person."""
 
+    def file_of(self, option: str) -> Path | None:
+        """The file that the command names with an option, `--dit` for instance; None where it has no such option."""
+        named = dict(zip(self.argv, self.argv[1:], strict=False))
+        return Path(named[option]) if option in named else None
+
     @property
     def longer(self) -> bool:
         """True for a training that goes on from a state of a shorter one."""

@@ -28,6 +28,8 @@ _LOOK_EVERY = 64
 """Pieces between two looks at the RAM."""
 _LEAST_PAUSE = 0.001
 _LOWEST_PRIORITY = 19
+_WEIGHTS = "--dit"
+"""The option that names a training's model."""
 
 
 class ReadAhead:
@@ -107,18 +109,12 @@ class ReadAhead:
 
 def read_ahead_during(step: Step, later: Sequence[Step]) -> ReadAhead | None:
     """For the weight file of the first of the later steps that will train, unless this step has loaded it itself."""
-    loaded = weights_of(step)
-    upcoming = next((each for each in later if not each.fresh and weights_of(each)), None)
-    path = weights_of(upcoming) if upcoming is not None else None
+    loaded = step.file_of(_WEIGHTS)
+    upcoming = next((each for each in later if not each.fresh and each.file_of(_WEIGHTS)), None)
+    path = upcoming.file_of(_WEIGHTS) if upcoming is not None else None
     if loaded is None or upcoming is None or path is None or path == loaded:
         return None
     return ReadAhead(path, upcoming.id)
-
-
-def weights_of(step: Step) -> Path | None:
-    """The model that a training's command names with `--dit`."""
-    named = dict(zip(step.argv, step.argv[1:], strict=False))
-    return Path(named["--dit"]) if "--dit" in named else None
 
 
 def _gb(count: int) -> str:

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from wan22lora.errors import MachineError
 from wan22lora.machine.ram import Ram, read_ram
@@ -96,8 +95,8 @@ def _yet_to_load(step: Step) -> int:
     """Bytes that a caching step loads through RAM; of a training the next one waits only when it has loaded all."""
     if step.predicted_steps is not None:
         return 0
-    files = [Path(file) for option, file in zip(step.argv, step.argv[1:], strict=False) if option in _LOADED]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    files = map(step.file_of, _LOADED)
+    return sum(file.stat().st_size for file in files if file is not None and file.is_file())
 
 
 def _unheard(_: Stream, __: bytes) -> None:
