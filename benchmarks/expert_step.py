@@ -8,6 +8,9 @@ values do not change the speed), FOLDER gets caches of noise, the compiled kerne
 (0: no limit); without rows the table below is run. Prints a line of JSON for each row: median seconds of a step once it
 is warm, how many times as fast as the first row, the most GiB allocated and reserved, and how far the losses are from
 those of the first row.
+
+With --beside the rows load and compile at the same time, and each is timed alone, the processes of the others stopped:
+quicker on a rented GPU that has memory for all of them. With --profile two more steps are told kernel by kernel.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 
 TRAINER = Path(__file__).resolve().parents[1] / "src" / "wan22lora" / "trainer"
 GIB = 2**30
+PROFILED = "profiled to here"
 TABLE = (
     "reference:0:--gradient_checkpointing --speed reference",
     "fast-22:22:--gradient_checkpointing --speed fast --activation_budget 0.22",
@@ -58,7 +62,8 @@ def main() -> int:
     parser.add_argument("--precision", default="--mixed_precision fp16 --fp8_base")
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--warmup", type=int, default=8)
-    parser.add_argument("--profile", action="store_true", help="tell the GPU kernels of two steps, longest first")
+    parser.add_argument("--beside", action="store_true", help="load and compile all rows at the same time")
+    parser.add_argument("--profile", action="store_true", help="tell the GPU kernels of two more steps, longest first")
     parser.add_argument("rows", nargs="*", default=list(TABLE))
     told = parser.parse_args()
     work = told.work.resolve()
@@ -71,55 +76,121 @@ def main() -> int:
     caches = work / told.case
     if not caches.exists():
         subprocess.run([told.python, __file__, "caches", told.case, str(caches)], env=environment, check=True)
+    rows = [_Row(row, told, work, caches, environment) for row in told.rows]
     first: dict[str, Any] | None = None
-    for row in told.rows:
-        name, limit, options = row.split(":", 2)
-        place = work / f"{told.case}-{name}-{time.strftime('%H%M%S')}"
-        place.mkdir()
-        argv = [*ARTICLE.split(), *told.precision.split(), "--dit", told.dit, "--output_dir", str(place)]
-        argv += ["--dataset_config", str(caches / "dataset.toml"), "--ledger", str(place / "events.jsonl")]
-        variables = dict(word.split("=", 1) for word in options.split() if not word.startswith("-") and "=" in word)
-        argv += ["--states", str(place / "states")]
-        argv += [word for word in options.split() if word.split("=", 1)[0] not in variables]
-        inside = [told.python, __file__, "train", limit, str(told.warmup + 2 if told.profile else 0), *argv]
-        result = {"name": name, "limit": float(limit), "options": options}
-        result |= _train(inside, place, environment | variables, told.steps, told.warmup)
-        first = first or result
-        if result.get("seconds") and first.get("seconds"):
-            result["times as fast"] = round(first["seconds"] / result["seconds"], 3)
-            pairs = zip(first["losses"], result["losses"], strict=False)
-            result["furthest loss"] = max(abs(one - other) for one, other in pairs)
-        with (work / "results.jsonl").open("a", encoding="utf-8") as results:
-            results.write(json.dumps(result) + "\n")
-        print(json.dumps({**result, "losses": result["losses"][:3]}), flush=True)
+    try:
+        if told.beside:
+            for row in rows:
+                row.start()
+            cold = rows
+            while cold := [row for row in cold if not row.is_warm()]:
+                time.sleep(0.2)
+        for row in rows:
+            result = row.measure()
+            first = first or result
+            if result.get("seconds") and first.get("seconds"):
+                result["times as fast"] = round(first["seconds"] / result["seconds"], 3)
+                pairs = list(zip(first["losses"], result["losses"], strict=False))
+                result["furthest loss"] = max(abs(one - other) for one, other in pairs)
+                result["furthest loss, relative"] = max(abs(one - other) / one for one, other in pairs)
+            with (work / "results.jsonl").open("a", encoding="utf-8") as results:
+                results.write(json.dumps(result) + "\n")
+            print(json.dumps({**result, "losses": result["losses"][:3]}), flush=True)
+    finally:
+        for row in rows:
+            row.end()
     return 0
 
 
-def _train(argv: list[str], place: Path, environment: dict[str, str], steps: int, warmup: int) -> dict[str, Any]:
-    """Trains until so many steps are done. What is told is what the trainer's own events tell."""
-    began, events = time.monotonic(), place / "events.jsonl"
-    with (place / "log").open("w") as log:
-        process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, start_new_session=True)
-        while process.poll() is None and len(_steps(events)) < steps:
+class _Row:
+    """The training of one row. What is told of it is what the trainer's own events tell."""
+
+    def __init__(
+        self, row: str, told: argparse.Namespace, work: Path, caches: Path, environment: dict[str, str]
+    ) -> None:
+        self._name, self._limit, self._options = row.split(":", 2)
+        self._steps, self._warm, self._profile = told.steps, told.warmup, told.profile
+        self._place = work / f"{told.case}-{self._name}-{time.strftime('%H%M%S')}"
+        self._events = self._place / "events.jsonl"
+        words = self._options.split()
+        variables = dict(word.split("=", 1) for word in words if not word.startswith("-") and "=" in word)
+        argv = [*ARTICLE.split(), *told.precision.split(), "--dit", told.dit, "--output_dir", str(self._place)]
+        argv += ["--dataset_config", str(caches / "dataset.toml"), "--ledger", str(self._events)]
+        argv += ["--states", str(self._place / "states")]
+        argv += [word for word in words if word.split("=", 1)[0] not in variables]
+        after = str(told.steps if told.profile else 0)
+        self._argv = [told.python, __file__, "train", self._limit, after, *argv]
+        self._environment = environment | variables
+        self._process: subprocess.Popen[bytes] | None = None
+        self._began = 0.0
+        self._resumed_after = 0
+        """The step before the one in which the process was stopped, if it was."""
+
+    def start(self) -> None:
+        self._place.mkdir()
+        self._began = time.monotonic()
+        with (self._place / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                self._argv, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def is_warm(self) -> bool:
+        """Whether the steps of warm-up are done, or it has failed. Once warm it stands still."""
+        if not self._resumed_after and len(self._done()) >= self._warm:
+            self._signal(signal.SIGSTOP)
+            self._resumed_after = len(self._done())
+        return self._resumed_after > 0 or not self._runs()
+
+    def measure(self) -> dict[str, Any]:
+        """Runs it to its last step and ends it."""
+        if self._process is None:
+            self.start()
+        self._signal(signal.SIGCONT)
+        self._wait_for(self._steps)
+        if self._profile:
+            self._wait_for_profile()
+        took = time.monotonic() - self._began
+        self.end()
+        done = self._done()[: self._steps]
+        result: dict[str, Any] = {"name": self._name, "limit": float(self._limit), "options": self._options}
+        result |= {"steps": len(done), "took": round(took, 1), "losses": [step["loss"] for step in done]}
+        if len(done) < self._steps:
+            lines = (self._place / "log").read_text(encoding="utf-8", errors="replace").splitlines()
+            return result | {"failed": lines[-1] if lines else "", "log": str(self._place / "log")}
+        # The first step after a halt has the halt in it.
+        seconds = [step["seconds"] for step in done[max(self._warm, self._resumed_after + 1) :]]
+        return result | {
+            "seconds": round(statistics.median(seconds), 4),
+            "from": round(min(seconds), 4),
+            "to": round(max(seconds), 4),
+            "first steps": [round(step["seconds"], 1) if step["seconds"] else None for step in done[: self._warm]],
+            "allocated": round(max(step.get("gpu_peak", 0) for step in done) / GIB, 2),
+            "reserved": round(max(step.get("gpu_reserved", 0) for step in done) / GIB, 2),
+        }
+
+    def end(self) -> None:
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def _wait_for(self, steps: int) -> None:
+        while self._runs() and len(self._done()) < steps:
             time.sleep(0.2)
-        took = time.monotonic() - began
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    done = _steps(events)
-    lines = (place / "log").read_text(encoding="utf-8", errors="replace").splitlines()
-    result: dict[str, Any] = {"steps": len(done), "took": round(took, 1), "losses": [step["loss"] for step in done]}
-    if len(done) < steps:
-        return result | {"failed": lines[-1] if lines else "", "log": str(place / "log")}
-    seconds = [step["seconds"] for step in done[warmup:]]
-    return result | {
-        "seconds": round(statistics.median(seconds), 4),
-        "from": round(min(seconds), 4),
-        "to": round(max(seconds), 4),
-        "first steps": [round(step["seconds"], 1) if step["seconds"] else None for step in done[:warmup]],
-        "allocated": round(max(step.get("gpu_peak", 0) for step in done) / GIB, 2),
-        "reserved": round(max(step.get("gpu_reserved", 0) for step in done) / GIB, 2),
-    }
+
+    def _wait_for_profile(self) -> None:
+        while self._runs() and PROFILED not in (self._place / "log").read_text(encoding="utf-8", errors="replace"):
+            time.sleep(0.2)
+
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _signal(self, number: int) -> None:
+        if self._runs():
+            assert self._process is not None
+            os.killpg(self._process.pid, number)
+
+    def _done(self) -> list[dict[str, Any]]:
+        return _steps(self._events)
 
 
 def _steps(events: Path) -> list[dict[str, Any]]:
@@ -181,6 +252,7 @@ def _profile(events: Any, first: int) -> None:
         elif event == "train-step" and facts["step"] == first + 2:
             profiler.stop()
             print(profiler.key_averages().table(sort_by="cuda_time_total", row_limit=40, max_name_column_width=90))
+            print(PROFILED, flush=True)
 
     events.emit = emit_and_profile
 
