@@ -42,8 +42,8 @@ def fetch_models(
 ) -> None:
     """Fetch what is missing or wrong from the Hugging Face Hub.
 
-    Without names what t2v-A14B needs. A fetch that was stopped goes on where it was. HF_TOKEN or `hf auth login` give a
-    token where one is needed.
+    Without names what t2v-A14B needs. A fetch that was stopped goes on where it was. A wrong file is kept beside the
+    right one, as NAME.previous. HF_TOKEN or `hf auth login` give a token where one is needed.
     """
     from wan22lora.machine.settings import read_machine
     from wan22lora.models.catalogue import files_named, task_named

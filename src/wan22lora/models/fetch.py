@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -14,11 +14,12 @@ from wan22lora.files import write_text, written
 from wan22lora.machine.settings import TOKENIZER_FOLDER
 from wan22lora.machine.space import space_at
 from wan22lora.models.arriving import Arrival
-from wan22lora.models.catalogue import ModelFile
+from wan22lora.models.catalogue import CATALOGUE, ModelFile
 from wan22lora.models.hub import Hub, Offer
 from wan22lora.models.part import Part, drop_other_parts, part_path
 from wan22lora.models.patience import Patience
 from wan22lora.models.places import target
+from wan22lora.models.previous import kept_files, set_aside
 from wan22lora.models.progress import Reporter, gigabytes
 from wan22lora.models.record import expected_sha256, keep_record, revision_for
 from wan22lora.models.state import Standing, standing, standings
@@ -36,16 +37,27 @@ def to_fetch(models: Path, files: Iterable[ModelFile]) -> tuple[Standing, ...]:
 
 
 def lacking_space(models: Path, wanted: Iterable[Standing]) -> Finding | None:
-    """Whether the disk is too small for them, and by how much."""
+    """Whether the disk is too small for them, by how much, and which files here no run would miss."""
+    wanted = tuple(wanted)
     space, needed = space_at(models), sum(found.left for found in wanted)
     if space is None or not needed or space.free >= needed + SPARE:
         return None
     short = needed + SPARE - space.free
+    fix = "free some space, or choose a folder on another disk: wan22lora models use DIR"
     return Finding(
         str(models),
         f"{gigabytes(needed)} are to be fetched and {gigabytes(space.free)} are free: {gigabytes(short)} are missing",
-        "free some space, or choose a folder on another disk: wan22lora models use DIR",
+        "\n    → ".join([*_removals(models, wanted), fix]),
     )
+
+
+def _removals(models: Path, wanted: Iterable[Standing]) -> Iterator[str]:
+    """What no run would miss. A link is left out: without it nothing is freed."""
+    wrong = [(found.path, found.why) for found in wanted if found.state == "wrong"]
+    kept = [(path, "was kept by an earlier fetch") for path in kept_files(models, CATALOGUE)]
+    for path, why in (*wrong, *kept):
+        if path.is_file() and not path.is_symlink():
+            yield f"{command('rm', path)}  frees {gigabytes(path.stat().st_size)}: it {why}"
 
 
 def fetch(
@@ -56,7 +68,7 @@ def fetch(
     hub: Hub | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Path, ...]:
-    """Fetches what is missing and replaces what is wrong; returns the paths that are new.
+    """Fetches what is missing or wrong; returns the paths that are new. A file in their way is kept beside them.
 
     Files that another process is fetching are waited for. Raises MachineError, and Interrupted on Ctrl-C.
     """
@@ -143,6 +155,8 @@ class _Fetching:
                 patience.after(trouble)
                 continue
             if not wrong:
+                if told := set_aside(place):
+                    self.reporter.say(f"  {told}")
                 part.replace(place)
                 return
             part.unlink()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from wan22lora.errors import command
+from wan22lora.models.previous import kept_files, what_becomes_of
 from wan22lora.models.progress import gigabytes
 from wan22lora.models.state import Standing
 from wan22lora.models.use import Inventory
@@ -19,6 +21,9 @@ def table(models: Path, found: Iterable[Standing]) -> Iterator[str]:
         size = gigabytes(row.arrived if row.state == "here" else row.file.size)
         yield f"{row.file.name:{width}}  {size:>9}  {_state(row)}"
         yield f"{'':{width}}  {'':>9}  {_shown(row)}"
+    for path in kept_files(models, (row.file for row in rows)):
+        yield f"kept when another took its place, {gigabytes(path.stat().st_size)}; if nobody wants it:"
+        yield f"  {command('rm', path)}"
 
 
 def plan_lines(models: Path, wanted: Iterable[Standing]) -> Iterator[str]:
@@ -34,7 +39,8 @@ def plan_lines(models: Path, wanted: Iterable[Standing]) -> Iterator[str]:
         yield f"{row.file.name}: {gigabytes(row.file.size)}{kept}"
         yield f"  {row.file.repository}@{revision} {path}"
         if row.state == "wrong":
-            yield f"  replaces {row.path}, which {row.why}"
+            yield f"  {row.path} {row.why}"
+            yield f"  it {what_becomes_of(models, row)}"
     yield f"{gigabytes(sum(row.left for row in wanted))} to fetch into {models}"
 
 

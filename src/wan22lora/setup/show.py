@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wan22lora.models.places import target
+from wan22lora.models.previous import what_becomes_of
 from wan22lora.setup.model import Action, Expect, Fetch, Move, Plan, Prove, Record, Remove, Run, Step, Write
 
 
@@ -77,6 +78,10 @@ def _downloads(fetch: Fetch) -> Iterator[str]:
         place = place if len(files) == 1 else place.parent
         yield f"# {size:>8}  {file.repository} {path}"
         yield f"#           → {place.relative_to(fetch.models)}"
+        for found in files:
+            if found.state == "wrong":
+                yield f"#           {found.path} {found.why}"
+                yield f"#           it {what_becomes_of(fetch.models, found)}"
 
 
 def _command(run: Run) -> str:

@@ -98,6 +98,23 @@ def test_list_fetch_verify_and_the_tokenizer_as_huggingface_finds_it(said: Said,
     assert read_machine().hub == machine.models / "hub"
 
 
+def test_a_file_of_another_kind_is_kept_and_every_command_says_where(said: Said, machine: Machine) -> None:
+    place = machine.models / "vae" / "wan_2.1_vae.safetensors"
+    mine = weights(place, "vae-5b").read_bytes()
+    kept = place.with_name(f"{place.name}.previous")
+    code, text = said("fetch", "vae", "--dry-run")
+    assert f"{place} is the VAE of Wan 2.2's 5B model" in text
+    assert f"it will be kept as {kept.name}" in text
+    code, text = said("fetch", "vae")
+    assert code == 0, text
+    assert kept.read_bytes() == mine
+    code, text = said("list")
+    assert f"if nobody wants it:\n  rm {kept}\n" in text
+    assert said("fetch", "vae")[1].startswith("Everything is here")
+    kept.unlink()
+    assert "kept" not in said("list")[1]
+
+
 def test_one_file_by_its_name_or_by_its_key_in_run_yaml(said: Said, machine: Machine) -> None:
     assert said("fetch", "i2v-low")[0] == 0
     assert said("fetch", "high", "--task", "i2v-A14B")[0] == 0

@@ -250,14 +250,91 @@ def test_without_a_pin_the_first_fetch_decides_the_revision(machine: Machine) ->
     assert path.read_bytes() == BYTES
 
 
-def test_a_file_cut_short_is_replaced_once_the_new_one_is_whole(machine: Machine) -> None:
+def lying(machine: Machine, file: ModelFile, content: bytes) -> Path:
+    """The file's place with something else in it."""
+    path = machine.models / file.relative
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    assert standing(machine.models, file).state == "wrong"
+    return path
+
+
+def test_a_file_cut_short_gives_its_place_to_the_whole_one_and_is_kept_beside_it(machine: Machine) -> None:
+    file = offered(machine)
+    path = lying(machine, file, BYTES[:1000])
+    machine.fetch(file)
+    kept = path.with_name(f"{path.name}.previous")
+    assert path.read_bytes() == BYTES
+    assert kept.read_bytes() == BYTES[:1000]
+    assert f"what was there is kept (1.0 kB): {kept}" in machine.heard.text
+    assert f"rm {kept}" in machine.heard.text
+
+
+def test_what_is_kept_is_never_overwritten(machine: Machine) -> None:
+    file = offered(machine)
+    for content in (b"first", b"second", b"third"):
+        path = lying(machine, file, content)
+        (machine.models / "manifest.json").unlink(missing_ok=True)
+        machine.fetch(file)
+    kept = {place.name.removeprefix(path.name): place.read_bytes() for place in path.parent.glob("*.previous*")}
+    assert kept == {".previous": b"first", ".previous-2": b"second", ".previous-3": b"third"}
+
+
+def test_a_file_that_appears_while_it_is_fetched_is_kept(machine: Machine) -> None:
     file = offered(machine)
     path = machine.models / file.relative
-    path.parent.mkdir(parents=True)
-    path.write_bytes(BYTES[:1000])
-    assert standing(machine.models, file).state == "wrong"
+
+    def appears(sent: int) -> None:
+        if sent < SIZE:
+            path.write_bytes(b"mine")
+
+    machine.hub.while_sending = appears
     machine.fetch(file)
     assert path.read_bytes() == BYTES
+    assert path.with_name(f"{path.name}.previous").read_bytes() == b"mine"
+
+
+def test_a_link_gives_its_place_away_and_the_file_behind_it_stays(machine: Machine, tmp_path: Path) -> None:
+    file, elsewhere = offered(machine), tmp_path / "mine.safetensors"
+    path = machine.models / file.relative
+    path.parent.mkdir(parents=True)
+    elsewhere.write_bytes(b"no VAE")
+    path.symlink_to(elsewhere)
+    machine.fetch(file)
+    assert elsewhere.read_bytes() == b"no VAE"
+    assert not path.is_symlink()
+    assert path.read_bytes() == BYTES
+    assert list(path.parent.glob("*.previous*")) == []
+    assert f"{path.name} was a link to {elsewhere}, which stays" in machine.heard.text
+
+
+def test_a_wrong_file_under_another_of_its_names_stays_where_it_is(machine: Machine) -> None:
+    file = offered(machine)
+    other = machine.models / file.file_name
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"no VAE")
+    (path,) = machine.fetch(file)
+    assert other.read_bytes() == b"no VAE"
+    assert path.read_bytes() == BYTES
+    assert "kept" not in machine.heard.text
+
+
+def test_nothing_is_moved_where_the_fetch_does_not_come_to_its_end(machine: Machine) -> None:
+    file = offered(machine)
+    path = lying(machine, file, b"cut")
+    machine.hub.cdn_faults.extend([Fault(flip=5), Fault(flip=5)])
+    with pytest.raises(MachineError, match="other contents"):
+        machine.fetch(file)
+    assert path.read_bytes() == b"cut"
+
+
+def test_a_disk_without_room_for_both_names_the_wrong_file_to_remove(machine: Machine) -> None:
+    file = replace(offered(machine), size=10**16)
+    path = lying(machine, file, b"cut")
+    with pytest.raises(MachineError) as caught:
+        machine.fetch(file)
+    assert f"rm {path}  frees 0.0 kB: it is cut short" in str(caught.value)
+    assert path.read_bytes() == b"cut"
 
 
 def test_a_disk_that_is_too_small_is_known_before_anything_is_fetched(machine: Machine) -> None:

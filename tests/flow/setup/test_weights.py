@@ -33,11 +33,18 @@ def test_weights_are_fetched_last_and_in_the_order_of_use(quick_box: Box) -> Non
             "wan2.2_t2v_low_noise_14B_fp16.safetensors",
             "wan_2.1_vae.safetensors",
         ]
-        (models / "vae" / "wan_2.1_vae.safetensors").write_bytes(b"cut")
+        vae = models / "vae" / "wan_2.1_vae.safetensors"
+        vae.write_bytes(b"cut")
+        process = quick_box.start("--dry-run", *words, **environment)
+        output, _ = process.communicate(timeout=60)
+        assert f"{vae} is cut short" in output
+        assert f"it will be kept as {vae.name}.previous" in output
         process = quick_box.start(*words, **environment)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
         assert "vae missing or not whole" in output
+        assert f"rm {vae}.previous" in output
+        assert vae.with_name(f"{vae.name}.previous").read_bytes() == b"cut"
         process = quick_box.start(*words, **environment)
         output, _ = process.communicate(timeout=60)
         assert "all of them are there" in output
