@@ -81,6 +81,88 @@ def test_the_printed_script_does_what_train_does(place: Place, trainer: str) -> 
     assert by_script >= {"paper-high.safetensors", "paper-low.safetensors"}
 
 
+def run_script(place: Place, *, fault: str = "") -> int:
+    script = place.wan22lora("train", "run.yaml", "--dry-run", "--rehearse").stdout
+    environment = {**place.environment, **({"WAN22LORA_FAULT": fault} if fault else {})}
+    done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, check=False)
+    return done.returncode
+
+
+@pytest.mark.parametrize("trainer", ["extension", "plain"])
+def test_what_the_printed_script_has_done_is_not_done_again(place: Place, trainer: str) -> None:
+    place.write(f"name: paper\npreset: article-wan22\nimages: pictures\ntrain: {{epochs: 3}}\ntrainer: {trainer}\n")
+    assert run_script(place) == 0
+    made = place.caches()
+    done = place.wan22lora("train", "run.yaml", "--rehearse")
+    assert "nothing to do" in done.output
+    assert place.caches() == made
+    place.write("other words\n", "pictures/03.txt")
+    why = place.wan22lora("cache", "run.yaml", "--rehearse", "--why").output
+    assert "caption edited" in why
+    assert "1 to encode" in why
+
+
+def test_what_changed_since_the_script_was_printed_is_encoded_again(place: Place) -> None:
+    script = place.wan22lora("train", "run.yaml", "--dry-run", "--rehearse").stdout
+    caption, picture = place.path / "pictures" / "03.txt", place.path / "pictures" / "07.png"
+    before, pixels = caption.read_text(encoding="utf-8"), picture.read_bytes()
+    place.write("other words\n", "pictures/03.txt")
+    picture.write_bytes((place.path / "pictures" / "06.png").read_bytes())
+    subprocess.run(["sh", "-c", script], check=True, env=place.environment, capture_output=True)
+    caption.write_text(before, encoding="utf-8")  # as they were when it was printed, not when it ran
+    picture.write_bytes(pixels)
+    why = place.wan22lora("cache", "run.yaml", "--rehearse", "--why").output
+    assert "2 to encode" in why
+    assert "03.png" in why
+    assert "07.png" in why
+
+
+def test_a_cache_file_that_is_written_over_after_the_script_is_encoded_again(place: Place) -> None:
+    assert run_script(place) == 0
+    files = sorted((place.run / "cache" / "0").glob("*_wan.safetensors"))
+    files[0].write_bytes(files[1].read_bytes())
+    assert "1 to encode" in place.wan22lora("cache", "run.yaml", "--rehearse", "--why").output
+
+
+@pytest.mark.parametrize(("fault", "encoded"), [("cache-text:crash@5", 18), ("train-low:crash@5", 0)])
+def test_a_script_that_failed_leaves_no_word_of_what_it_had_not_done(place: Place, fault: str, encoded: int) -> None:
+    assert run_script(place, fault=fault) != 0
+    why = place.wan22lora("cache", "run.yaml", "--rehearse", "--why").output
+    assert f"{36 - encoded} current" in why
+    plan = json.loads(place.wan22lora("train", "run.yaml", "--dry-run", "--rehearse", "--json").stdout)
+    assert [step["id"] for step in plan["steps"] if not step["fresh"]][-1] == "train-low"
+
+
+def test_a_script_whose_musubi_is_gone_ends_there(place: Place) -> None:
+    script = place.wan22lora("train", "run.yaml", "--dry-run", "--rehearse").stdout
+    there = f"cd {place.run}"
+    assert there in script
+    script = script.replace(there, f"cd {place.path}/gone")
+    done = subprocess.run(["sh", "-c", script], env=place.environment, capture_output=True, check=False)
+    assert done.returncode != 0
+    assert not list((place.run / "steps").iterdir())
+
+
+def test_status_tells_what_a_trainer_that_was_started_by_hand_has_told(place: Place) -> None:
+    assert run_script(place, fault="train-low:crash@5") != 0
+    shown = place.wan22lora("status", "run.yaml", "--rehearse").output
+    assert shown.startswith("paper-rehearsal: trained by hand, not by `wan22lora train`")
+    assert "by hand  train-high     ended" in shown
+    assert "by hand  train-low      failed" in shown
+    assert place.wan22lora("train", "run.yaml", "--rehearse").exit_code == 0
+    shown = place.wan22lora("status", "run.yaml", "--rehearse").output
+    assert shown.startswith("paper (rehearsal): finished")
+    assert "done     train-low" in shown
+
+
+def test_status_says_that_nothing_tells_of_a_training_by_musubis_own_program(place: Place) -> None:
+    place.write("name: paper\npreset: article-wan22\nimages: pictures\ntrain: {epochs: 3}\ntrainer: plain\n")
+    assert run_script(place) == 0
+    done = place.wan22lora("status", "run.yaml", "--rehearse")
+    assert done.exit_code == 7
+    assert "holds files in output/, and no run that wan22lora has started" in done.output
+
+
 def test_an_option_that_the_revision_lacks_is_refused_by_name(place: Place) -> None:
     place.write(
         "name: paper\npreset: article-wan22\nimages: pictures\npin: article\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -329,6 +330,22 @@ def test_one_change_encodes_exactly_what_depends_on_it(row: Row, here: Here, tra
     assert again.exit_code == 0, again.output
     assert here.files() == after
     trained.append(Trained(row.name, here.place, {name for name in after if "class-" not in name}))
+
+
+def test_what_the_printed_script_encodes_is_known_from_then_on(here: Here) -> None:
+    here.picture("new", caption="paperworld, new")
+    here.caption("a", "paperworld, edited")
+    script = here.wan22lora("cache", "run.yaml", "--dry-run")
+    assert script.exit_code == 0, script.output
+    subprocess.run(["sh", "-c", script.output], check=True, env=here.wan22lora.environment, capture_output=True)
+    after = here.files()
+    again = here.wan22lora("cache", "run.yaml")
+    assert again.exit_code == 0, again.output
+    assert "nothing to do" in again.output
+    assert here.files() == after
+    here.picture("new")
+    assert here.wan22lora("cache", "run.yaml").exit_code == 0
+    assert differences(after, here.files()) == (latents("0/new_0064x0064"), set(), set())
 
 
 def test_another_revision_of_musubi_encodes_everything(

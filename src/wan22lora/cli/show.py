@@ -10,9 +10,11 @@ from wan22lora.dataset.problems import counted
 from wan22lora.errors import Finding
 from wan22lora.musubi.programs import is_program
 from wan22lora.plan.at_once import trainings_at_once
+from wan22lora.plan.by_hand import content_of_note, note_file, times_of
 from wan22lora.plan.model import PlannedFile, Step
 from wan22lora.plan.prepared import Prepared
-from wan22lora.plan.states import FOLDER, KEY_FILE, finished_file
+from wan22lora.plan.sources import cache_folder_of
+from wan22lora.plan.states import FINISHED_FILES, FOLDER, KEY_FILE, finished_file
 from wan22lora.run.caching import ARRIVING
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.outputs import earlier_outputs
@@ -68,13 +70,14 @@ def _script(prepared: Prepared, not_here: Iterable[Finding]) -> Iterator[str]:
             yield from _left_behind(step, run_folder)
     beside = [step.id for step in trainings_at_once(prepared.plan) if step.refusal is None]
     for step in prepared.plan.steps:
-        yield from _step(step, run_folder, background=step.id in beside)
+        yield from _step(step, run_folder, _note(prepared, step), background=step.id in beside)
     if beside:
         yield from _wait_for(beside)
 
 
 def _needed_folders(prepared: Prepared) -> set[str]:
-    return {str(prepared.plan.folder / "output"), *(str(scan.source.cache) for scan in prepared.scans)}
+    folder = RunFolder(prepared.plan.folder)
+    return {str(folder.output), str(folder.steps), *(str(scan.source.cache) for scan in prepared.scans)}
 
 
 def _facts(prepared: Prepared) -> Iterator[str]:
@@ -111,18 +114,27 @@ def _file(file: PlannedFile) -> Iterator[str]:
     yield "END"
 
 
-def _step(step: Step, run_folder: RunFolder, *, background: bool) -> Iterator[str]:
+def _note(prepared: Prepared, step: Step) -> PlannedFile | None:
+    """What says of a caching that it has ended well, and of what; None for a training."""
+    state = prepared.caches.get(step.id)
+    if state is None:
+        return None
+    times = times_of(prepared.scans, prepared.contents) if state.kind == "latents" else {}
+    file = note_file(cache_folder_of(prepared.plan.folder), state.kind)
+    return PlannedFile(file, content_of_note(state.missing, state.expected, times))
+
+
+def _step(step: Step, run_folder: RunFolder, note: PlannedFile | None, *, background: bool) -> Iterator[str]:
     yield ""
     why = " ".join(step.why.splitlines())  # it may quote a setting of several lines
     yield f"# {step.id}: {'fresh, would be skipped: ' if step.fresh else ''}{why}"
-    command = _in_background(step) if background else _command(step)
-    lines = [*(() if step.fresh or step.id.startswith("cache-") else _apart(step, run_folder)), *command]
+    lines = list(_command(step)) if note is not None else list(_training(step, run_folder, background=background))
     stale = list(_own_files(step, run_folder))
     if step.fresh or step.refusal is not None:
         yield from (f"# {part}" for line in lines for part in line.splitlines())
         yield from stale
     else:
-        yield from (*stale, *lines)
+        yield from (*stale, *lines, *(_file(note) if note is not None else ()))
 
 
 def _own_files(step: Step, run_folder: RunFolder) -> Iterator[str]:
@@ -142,6 +154,13 @@ def _own_files(step: Step, run_folder: RunFolder) -> Iterator[str]:
     for path, temporary in arriving.items():  # mv refuses to put a file in its own place
         new, target = shlex.quote(str(temporary)), shlex.quote(str(path))
         yield f"if [ -e {new} ]; then rm -f {target} && mv {new} {target}; fi"
+
+
+def _training(step: Step, run_folder: RunFolder, *, background: bool) -> Iterator[str]:
+    if not step.fresh:
+        yield from _apart(step, run_folder)
+    lines = [*_command(step), *(() if step.fresh else _finished(step, run_folder))]
+    yield from _in_background(step, lines) if background else lines
 
 
 def _apart(step: Step, run_folder: RunFolder) -> Iterator[str]:
@@ -175,9 +194,19 @@ def _left_behind(step: Step, run_folder: RunFolder) -> Iterator[str]:
         yield f"if [ -e {old} ]; then mkdir -p {shelf} && mv {old} {new}; fi"
 
 
-def _in_background(step: Step) -> Iterator[str]:
+def _finished(step: Step, run_folder: RunFolder) -> Iterator[str]:
+    """What comes after a command that ended well: the key of the training is that of a finished one now."""
+    key = run_folder.key_file(step.id)
+    if step.states is None:
+        yield from _file(PlannedFile(key, json.dumps(step.key, indent=2, ensure_ascii=False)))
+        return
+    yield f"cp {shlex.quote(str(step.states / KEY_FILE))} {shlex.quote(str(key))}"
+    yield f"rm -f {shlex.quote(str(step.states))}/{FINISHED_FILES}"
+
+
+def _in_background(step: Step, lines: Iterable[str]) -> Iterator[str]:
     yield "("
-    yield from _command(step)
+    yield from lines
     yield ") &"
     yield f"{_variable(step.id)}=$!"
 
@@ -197,7 +226,7 @@ def _variable(step: str) -> str:
 
 def _command(step: Step) -> Iterator[str]:
     """One command over several lines, an option to a line."""
-    yield f"cd {shlex.quote(str(step.cwd))} && \\"
+    yield f"cd {shlex.quote(str(step.cwd))}"  # by itself: `set -e` passes over what `&&` follows
     yield "env " + " ".join(f"{name}={shlex.quote(value)}" for name, value in step.env.items()) + " \\"
     lines: list[list[str]] = [[]]
     for token in step.argv:

@@ -38,12 +38,14 @@ def status(
     folder = RunFolder(spec.folder)
     running = is_running(folder.path)  # before reading: what ends meanwhile has told so by then
     state = fold(read_events(folder.events))
-    if state.started is None:
+    if not state.steps:
         fix = command("wan22lora", "train", run_file, *(["--rehearse"] if rehearse else []))
         rehearsed = RunFolder(spec.folder.with_name(spec.folder.name + REHEARSAL))
         if not rehearse and rehearsed.events.is_file():
             fix += f"\n→ {command('wan22lora', 'status', run_file, '--rehearse')}   looks at its rehearsal"
-        raise RunFolderError(f"{folder.path} holds no run yet", fix=fix)
+        trained = any(folder.output.glob("*.safetensors"))  # by musubi's own program, which tells the ledger nothing
+        held = "holds files in output/, and no run that wan22lora has started" if trained else "holds no run yet"
+        raise RunFolderError(f"{folder.path} {held}", fix=fix)
     if json:
         typer.echo(dumps(as_json(state, folder.path, running=running), indent=2, ensure_ascii=False))
     else:

@@ -21,7 +21,7 @@ from wan22lora.musubi.safetensors import Header, NotSafetensors, read_header
 from wan22lora.plan.adoption import Offer, Offers
 from wan22lora.plan.class_captions import FOLDER_PREFIX
 from wan22lora.plan.contents import Contents
-from wan22lora.plan.manifest import ENDINGS, CacheKind, Key, Manifest, is_as_sealed, record_name
+from wan22lora.plan.manifest import ENDINGS, CacheKind, Key, Manifest, Seal, is_as_sealed, record_name
 
 REASONS = {
     "content": "replaced",
@@ -67,6 +67,8 @@ class CacheState:
     """For every file of `missing` and `taken`, why."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """Digests of the encoders by the name of their file."""
+    vouched: frozenset[Path] = frozenset()
+    """Current files that a caching started by hand has made: to be recorded."""
 
 
 def latents_keys(scans: Iterable[Scan], contents: Contents, common: Key) -> dict[Path, Key]:
@@ -102,13 +104,17 @@ def cache_state(
     force: bool = False,
     offers: Offers | None = None,
     weights: Mapping[str, str] | None = None,
+    vouched: frozenset[Path] = frozenset(),
 ) -> CacheState:
-    """Compares what must be there with what is there. Reads headers only. What is forced is taken over from nowhere."""
+    """Compares what must be there with what is there. Reads headers only. What is forced is taken over from nowhere.
+
+    `vouched` are files that are what is wanted by another word than the manifest's (plan/by_hand.py).
+    """
     folders = tuple(_with_class_folders(folders) if kind == "text" else folders)
     on_disk = set(files_in(folders, kind))
     stale: dict[Path, Stale] = {}
     for path, key in expected.items():
-        why = Stale(FORCED) if force else _stale(path, key, manifest, on_disk)
+        why = Stale(FORCED) if force else _stale(path, key, manifest, on_disk, path in vouched)
         if why is not None:
             stale[path] = why
     taken: dict[Path, Offer] = {}
@@ -129,6 +135,7 @@ def cache_state(
         tuple(sorted(foreign)),
         stale,
         weights or {},
+        frozenset(path for path in vouched if path in expected and path not in stale),
     )
 
 
@@ -159,8 +166,10 @@ def files_in(folders: Iterable[Path], kind: CacheKind) -> Iterator[Path]:
             yield from (path for path in folder.iterdir() if path.name.endswith(ENDINGS[kind]))
 
 
-def _stale(path: Path, key: Key, manifest: Manifest, on_disk: set[Path]) -> Stale | None:
+def _stale(path: Path, key: Key, manifest: Manifest, on_disk: set[Path], vouched: bool) -> Stale | None:
     """Why the file must be made; None when it is current."""
+    if vouched and path in on_disk:
+        return _damage(path, key, None)
     name = record_name(path)
     recorded = manifest.files.get(name)
     if recorded is not None and recorded != key:
@@ -176,7 +185,11 @@ def _stale(path: Path, key: Key, manifest: Manifest, on_disk: set[Path]) -> Stal
         return Stale(NEW)
     if recorded is None:
         return Stale(LEFT)
-    seal = manifest.seals.get(name)
+    return _damage(path, key, manifest.seals.get(name))
+
+
+def _damage(path: Path, key: Key, seal: Seal | None) -> Stale | None:
+    """What is wrong with a file that is known to be made from the right thing."""
     try:
         # Only whole files are sealed, so of sealed latents the header says nothing more; a caption's says whose it is.
         if seal is None or "caption" in key:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from wan22lora.errors import Finding
 from wan22lora.musubi.options import Option, cache_latents_options, cache_text_options, further_options
 from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT
+from wan22lora.plan.by_hand import Note, times_of, vouched_for
 from wan22lora.plan.caches import CacheState, cache_state, latents_keys, text_keys
 from wan22lora.plan.manifest import CacheKind, Key
 from wan22lora.plan.material import Material
@@ -43,7 +44,10 @@ def cache_latents(material: Material) -> CachingStep:
         **_common(spec, given.values),
     }
     material.contents.read(item.path for scan in material.scans for item in scan.items)
-    state = _state(material, "latents", latents_keys(material.scans, material.contents, common), vae)
+    keys = latents_keys(material.scans, material.contents, common)
+    note = material.history.notes.get("latents", Note())
+    times = times_of(material.scans, material.contents) if note.made else {}
+    state = _state(material, "latents", keys, vae, vouched_for(note, keys, times))
     findings = [
         *doubled(given.values, given.origins),
         *contract_findings(material.contract, CACHE_LATENTS, options, given),
@@ -58,7 +62,8 @@ def cache_text(material: Material) -> CachingStep:
         *further_options(given.values),
     ]
     common = {"t5": t5.content(material.history.manifest.weights), **_common(spec, given.values)}
-    state = _state(material, "text", text_keys((*material.scans, *material.classes), common), t5)
+    keys = text_keys((*material.scans, *material.classes), common)
+    state = _state(material, "text", keys, t5, vouched_for(material.history.notes.get("text", Note()), keys, {}))
     findings = [
         *doubled(given.values, given.origins),
         *contract_findings(material.contract, CACHE_TEXT, options, given),
@@ -73,7 +78,9 @@ def _common(spec: Spec, given: Mapping[str, object]) -> dict[str, str]:
     return {"musubi": spec.pin.name, **({"options": shown} if shown else {})}
 
 
-def _state(material: Material, kind: CacheKind, keys: Mapping[Path, Key], encoder: Weights) -> CacheState:
+def _state(
+    material: Material, kind: CacheKind, keys: Mapping[Path, Key], encoder: Weights, vouched: frozenset[Path]
+) -> CacheState:
     return cache_state(
         kind,
         keys,
@@ -82,6 +89,7 @@ def _state(material: Material, kind: CacheKind, keys: Mapping[Path, Key], encode
         force=f"cache-{kind}" in material.asked.again,
         offers=material.history.offers,
         weights={encoder.path.name: encoder.content({})} if encoder.exists else {},
+        vouched=vouched,
     )
 
 

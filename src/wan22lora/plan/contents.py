@@ -55,6 +55,12 @@ class Contents:
         self.seen[str(path)] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, digest)
         return digest
 
+    def times(self, path: Path) -> str:
+        """Modification and change times of a file that was asked for; of a folder those of all files in it."""
+        files = self._folders.get(path, [path])
+        seen = (self.seen.get(str(file)) for file in files)
+        return " ".join(f"{stamp[1]} {stamp[2]}" if stamp is not None else "?" for stamp in seen)
+
     def changed(self, path: Path) -> bool:
         """Whether a file that was asked for has been written, replaced or removed since; of a folder, any in it."""
         seen = self.seen.get(str(path))

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from wan22lora.dataset.scan import Scan
 from wan22lora.errors import Finding
 from wan22lora.plan.adoption import Offers
+from wan22lora.plan.by_hand import Note
 from wan22lora.plan.caches import CacheState
 from wan22lora.plan.choice import GpuMemory
 from wan22lora.plan.contents import Contents
 from wan22lora.plan.held_out import HeldOut
 from wan22lora.plan.made_from import Records
-from wan22lora.plan.manifest import Manifest
+from wan22lora.plan.manifest import CacheKind, Manifest
 from wan22lora.plan.model import Plan
 from wan22lora.plan.states import Kept
 from wan22lora.plan.weights import Weights
@@ -31,6 +32,8 @@ class History:
     """Memory settings above which the GPU's memory ran out."""
     offers: Offers = field(default_factory=Offers)
     """Cache files of this and other runs that may be taken over."""
+    notes: Mapping[CacheKind, Note] = field(default_factory=dict)
+    """Of cachings that were started by hand."""
     learned: Callable[[str], Records] = lambda _: {}
     """What a training of this run learned from, by its digest; nothing where nobody wrote it down."""
 

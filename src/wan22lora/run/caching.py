@@ -13,6 +13,7 @@ from wan22lora.dataset.latents import latents_of, text_file
 from wan22lora.dataset.scan import Scan
 from wan22lora.musubi.safetensors import NotSafetensors, read_header
 from wan22lora.plan.adoption import Offer
+from wan22lora.plan.by_hand import note_file
 from wan22lora.plan.caches import CacheState, files_in, is_of_another_caption
 from wan22lora.plan.contents import Contents
 from wan22lora.plan.manifest import (
@@ -44,18 +45,25 @@ def begin(state: CacheState, cache: Path, contents: Contents) -> list[Path]:
     names = {record_name(path) for path in again}
     made = {record_name(path) for path in (*state.missing, *state.taken)}
     before = read_manifest(cache)
+    vouched = {record_name(path): path for path in state.vouched}
     manifest = replace(
         before,
-        files={name: key for name, key in before.files.items() if name not in names},
+        files={
+            **{name: key for name, key in before.files.items() if name not in names},
+            **{name: dict(state.expected[path]) for name, path in vouched.items()},
+        },
         seals={
             **{name: seal for name, seal in before.seals.items() if name not in names},
             **_stamped_anew(state, before),
+            **{name: seal_of(path) for name, path in vouched.items()},
         },
         contents={**before.contents, **contents.seen},
-        begun=before.begun | made,
+        weights={**before.weights, **(state.weights if vouched else {})},
+        begun=(before.begun | made) - vouched.keys(),
     )
     if manifest != before:
         write_manifest(cache, manifest)
+    note_file(cache, state.kind).unlink(missing_ok=True)  # what it says is recorded, or will be made again
     for path in again:
         path.unlink(missing_ok=True)
     for path, temporary in arrived.items():

@@ -20,10 +20,11 @@ from wan22lora.musubi.diagnoses import diagnose
 from wan22lora.musubi.log_lines import parse
 from wan22lora.plan.adoption import Offers, caches_beside, manifests_of
 from wan22lora.plan.at_once import GPU_VARIABLE, trainings_at_once
+from wan22lora.plan.by_hand import read_note
 from wan22lora.plan.continuation import raise_refusals
 from wan22lora.plan.lacking import arriving, lacking
 from wan22lora.plan.made_from import item_of
-from wan22lora.plan.manifest import Manifest, read_manifest
+from wan22lora.plan.manifest import ENDINGS, Manifest, read_manifest
 from wan22lora.plan.measured import Known, Measured, known_measurements, store_measured, work_of
 from wan22lora.plan.model import Step, StepId
 from wan22lora.plan.prepared import History, Prepared
@@ -55,7 +56,15 @@ def read_history(folder: Path, machine: Machine | None = None, *, rehearsal: boo
         known = known_runs(noted) if noted is not None else ()
         return manifests_of([cache, *caches_beside(folder, known, rehearsal=rehearsal)])
 
-    return History(keys, states, read_manifest(cache), run_folder.at_most(), Offers(all_manifests), run_folder.learned)
+    return History(
+        keys,
+        states,
+        read_manifest(cache),
+        run_folder.at_most(),
+        Offers(all_manifests),
+        {kind: read_note(cache, kind) for kind in ENDINGS},
+        run_folder.learned,
+    )
 
 
 def read_known(spec: Spec, machine: Machine, nvidia: Nvidia) -> Known:

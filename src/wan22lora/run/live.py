@@ -29,6 +29,7 @@ _WORDS = {
     "outputs-wrong": ("failed", "bold red"),
     "interrupted": ("stopped", "yellow"),
     "lost": ("lost", "yellow"),
+    "by-hand": ("by hand", "yellow"),
 }
 
 

@@ -9,11 +9,14 @@ from typing import Any, Literal, get_args
 from wan22lora.run.ledger import Event
 from wan22lora.run.progress import Progress, SavedState, Validation
 
-Status = Literal["waiting", "skipped", "running", "done", "failed", "outputs-wrong", "interrupted", "lost"]
+Status = Literal["waiting", "skipped", "running", "done", "failed", "outputs-wrong", "interrupted", "lost", "by-hand"]
 """`lost`: it was running when a later run began, so wan22lora itself was killed. `running` in a folder whose
-lock nobody holds means the same."""
+lock nobody holds means the same. `by-hand`: a trainer tells of it that no run has started."""
 
 _STATUSES = frozenset(get_args(Status))
+_BEGINNINGS = ("weights-loaded", "training-begun")
+"""What a trainer tells first, and its process only while it lives."""
+_ENDS = {"training-ended": "ended", "training-stopped": "stopped", "training-failed": "failed"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ class StepState:
     warnings: tuple[str, ...] = ()
     adapted: str = ""
     """What is done otherwise than planned at first, and why."""
+    heard: float | None = None
+    """When one that was started by hand told its last, in unix seconds."""
+    told_end: str = ""
+    """How one that was started by hand says that it ended: ended, stopped, failed; empty where it did not say."""
 
     @property
     def seconds_left(self) -> float | None:
@@ -134,10 +141,13 @@ class Folding:
         """Take one event in. Unknown and malformed ones change nothing."""
         try:
             handler = self._handlers.get(event["event"])
-            if handler is None:
-                self._steps[event["id"]].progress.add(event)
-            else:
+            if handler is not None:
                 handler(event)
+                return
+            step = self._steps.get(event["id"])
+            if step is None or step.status not in ("running", "lost"):
+                step = self._by_hand(event, step)
+            step.progress.add(event)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return
 
@@ -173,6 +183,19 @@ class Folding:
         step.status = "skipped"
         step.facts["why"] = str(event["why"])
 
+    def _by_hand(self, event: Event, step: _Step | None) -> _Step:
+        """The step of a trainer's event that comes while no run has it under way. Raises KeyError for another event
+        of a step that nobody knows.
+        """
+        if event["event"] in _BEGINNINGS and (step is None or step.status != "by-hand"):
+            earlier = step.progress if step is not None else None
+            step = self._steps[event["id"]] = _Step("by-hand", progress=Progress(earlier=earlier))
+        if step is None:
+            raise KeyError(event["id"])
+        if step.status == "by-hand":
+            step.facts.update(heard=event["t"], told_end=_ENDS.get(event["event"], ""))
+        return step
+
     def _step_started(self, event: Event) -> None:
         known = ("why", "pid", "pgid", "birth", "host", "log")
         facts = {key: event[key] for key in known if key in event}
@@ -194,10 +217,12 @@ class Folding:
     def _run_ended(self, event: Event) -> None:
         self._run.update(outcome=str(event["outcome"]), ended=event["t"])
         run, statuses = self._before
-        if run and all(
+        told = run or "by-hand" in statuses.values()
+        if told and all(
             step.status == "skipped" or step_id not in self._planned for step_id, step in self._steps.items()
         ):
-            self._run = run  # there was nothing to do: how the last run that did something ended is still what counts
+            # There was nothing to do: how the last run that did something ended is still what counts
+            self._run = run or {key: self._run[key] for key in ("name", "rehearsal")}
             for step_id, status in statuses.items():
                 self._steps[step_id].status = status
 

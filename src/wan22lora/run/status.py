@@ -13,7 +13,13 @@ from wan22lora.run.progress import Validation
 from wan22lora.run.state import RunState, StepState
 
 _WIDTH = 80
-_WORDS = {"skipped": "fresh", "outputs-wrong": "failed", "interrupted": "stopped", "lost": "killed"}
+_WORDS = {
+    "skipped": "fresh",
+    "outputs-wrong": "failed",
+    "interrupted": "stopped",
+    "lost": "killed",
+    "by-hand": "by hand",
+}
 _FACT = " " * 11
 _NAME = 12
 
@@ -57,7 +63,7 @@ def as_text(state: RunState, folder: Path, *, running: bool, now: float) -> str:
 
 def _lines(state: RunState, folder: Path, *, running: bool, now: float) -> Iterator[str]:
     kind = " (rehearsal)" if state.rehearsal else ""
-    yield f"{state.name}{kind}: {_headline(state, running, now)}"
+    yield f"{state.name or folder.name}{kind}: {_headline(state, running, now)}"
     yield str(folder)
     for step in state.steps.values():
         training = step.id.startswith("train")
@@ -72,6 +78,8 @@ def _lines(state: RunState, folder: Path, *, running: bool, now: float) -> Itera
 
 def _headline(state: RunState, running: bool, now: float) -> str:
     outcome = _outcome(state, running)
+    if outcome == "by-hand":
+        return "trained by hand, not by `wan22lora train`"
     began, end = (now if at is None else at for at in (state.started, state.ended))
     since = wording.duration(end - began)
     if outcome == "running":
@@ -84,6 +92,8 @@ def _headline(state: RunState, running: bool, now: float) -> str:
 
 
 def _outcome(state: RunState, running: bool) -> str:
+    if not running and state.started is None and state.steps:
+        return "by-hand"
     return "running" if running else state.outcome or "killed"
 
 
@@ -96,6 +106,8 @@ def _summary(step: StepState, status: str, now: float) -> str:
         return " ".join(step.why.split())
     if status == "lost":
         return "was killed"
+    if status == "by-hand":
+        return f"{step.told_end or 'last heard of'} {wording.duration(now - (step.heard or now))} ago"
     if status == "running":
         return f"for {wording.duration(now - step.started)}" if step.started is not None else ""
     text = wording.ending(step)

@@ -53,6 +53,8 @@ def figures(step: StepState) -> str:
 
 def ending(step: StepState) -> str:
     """How a step ended: `done in 12 min 3 s`, `failed after 40 s (exit code 1)`."""
+    if step.status == "by-hand":
+        return f"was started by hand{f', {step.told_end}' if step.told_end else ''}"
     took = duration((step.ended or 0.0) - (step.started or 0.0))
     if step.status == "done":
         return f"done in {took}"

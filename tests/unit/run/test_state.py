@@ -95,6 +95,36 @@ def begun(step: int, state: str | None) -> Event:
     return {"t": 20.0, "event": "training-begun", "id": "train", **fields}
 
 
+def test_a_trainer_that_no_run_has_started_was_started_by_hand() -> None:
+    state = fold([begun(0, None), trained(1), trained(2)])
+    train = state.steps["train"]
+    assert (train.status, train.step, train.total, train.heard, train.told_end) == ("by-hand", 2, 4, 1, "")
+    end: Event = {"t": 30.0, "event": "training-ended", "id": "train", "step": 2, "seconds": 9.0}
+    train = fold([begun(0, None), trained(1), trained(2), end]).steps["train"]
+    assert (train.status, train.heard, train.told_end) == ("by-hand", 30.0, "ended")
+
+
+def test_a_training_by_hand_after_a_run_is_told_apart_from_it() -> None:
+    events = [START, started("train"), begun(0, None), trained(4), ended("train", "done")]
+    assert fold(events).steps["train"].status == "done"
+    state = fold([*events, begun(0, None), trained(1)])
+    assert (state.steps["train"].status, state.steps["train"].step) == ("by-hand", 1)
+
+
+def test_what_a_killed_runs_training_still_tells_is_not_by_hand() -> None:
+    events = [START, started("train"), START, begun(0, None), trained(1)]
+    assert fold(events).steps["train"].status == "lost"
+
+
+def test_a_later_run_with_nothing_to_do_leaves_what_was_done_by_hand() -> None:
+    nothing: list[Event] = [
+        {"t": 40.0, "event": "step-skipped", "id": step, "why": "current"} for step in ("cache-text", "train")
+    ]
+    end: Event = {"t": 41.0, "event": "run-ended", "outcome": "done"}
+    state = fold([begun(0, None), trained(4), START, *nothing, end])
+    assert (state.name, state.started, state.steps["train"].status) == ("demo", None, "by-hand")
+
+
 def told(step: int, loss: float | str, **more: Any) -> Event:
     """A step as the trainer extension tells it."""
     fields = {"step": step, "total": 300, "epoch": 1, "loss": loss, "seconds": 2.0, "lr": 1e-4, "samples": 2}
