@@ -42,6 +42,8 @@ FAST_SECONDS: Mapping[str, tuple[tuple[int, Kept, float], ...]] = {
     ),
 }
 """By speed: tokens of a batch, what is kept, and the median seconds of such a step, with no block in RAM."""
+FAST_SWAPPED_SECONDS = {(_STILLS, 24): 1.61}
+"""As `SECONDS`, under `speed: fast`. What preservation adds there was not measured."""
 _NEAR = 0.1
 """Share by which a batch may be smaller or larger than the measured one."""
 
@@ -56,12 +58,15 @@ def seconds_per_batch(expert: Expert, speed: str, batches: Sequence[int], *, cli
     if not like or settings.rank != 16 or (settings.optimizer or "").lower() != "adamw" or not batches:
         return None
     swapped = settings.blocks_to_swap or 0
-    if speed == "reference":
-        rows = [row for row in SECONDS.items() if row[0][1] == swapped and settings.gradient_checkpointing]
+    if speed == "reference" or swapped:
+        table = SECONDS if speed == "reference" else {}
+        if speed == "fast" and settings.preservation is None:
+            table = FAST_SWAPPED_SECONDS
+        rows = [row for row in table.items() if row[0][1] == swapped and settings.gradient_checkpointing]
         found = [seconds for (measured, _), seconds in rows if _near(batches, measured)]
     else:
         kept = _level(expert.kept)
-        fast = [row for row in FAST_SECONDS.get(speed, ()) if not swapped and _level(row[1]) <= kept]
+        fast = [row for row in FAST_SECONDS.get(speed, ()) if _level(row[1]) <= kept]
         found = [seconds for measured, _, seconds in fast if _near(batches, measured)]
     return min(found) * (times_as_long(expert, clips=clips) or 1.0) if found else None
 

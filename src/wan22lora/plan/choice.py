@@ -14,7 +14,7 @@ from wan22lora.errors import Finding
 from wan22lora.musubi.failure import Phase
 from wan22lora.plan.fast_memory import BLOCKS, CONSTANTS, Batch, fast_peak_gib, keepable_gib, largest, of_lora_gib
 from wan22lora.plan.memory import BLOCK_GIB, FILLED, MOST_BLOCKS, PRESERVATION_GIB, peak_gib
-from wan22lora.spec.fast import can_compute_fast, computes_fast
+from wan22lora.spec.fast import computes_fast
 from wan22lora.spec.resolved import Expert, Kept, Spec
 
 MORE_BLOCKS = 8
@@ -70,20 +70,17 @@ def with_memory(spec: Spec, scans: Iterable[Scan], at_most: GpuMemory | None = N
 def expected_gib(spec: Spec, expert: Expert, batch: Batch) -> float | None:
     """Peak allocation of a training under its settings, in GiB; None for settings of which nothing was measured.
 
-    Preservation's passes come one after the other. Ranks above 16 and weights in 16 bits are reckoned.
+    Preservation's passes come one after the other. Ranks above 16 and weights in 16 bits are reckoned, and so is `max`
+    with blocks in RAM: as `fast`.
     """
     settings = expert.settings
     if settings.gradient_checkpointing_cpu_offload or not batch.tokens:
         return None
     blocks, fast = settings.blocks_to_swap or 0, computes_fast(spec, expert)
-    constants = CONSTANTS.get(spec.speed)
-    if fast and constants is not None and not blocks:
-        known = settings.gradient_checkpointing or expert.kept.everything
-        least = fast_peak_gib(constants, batch, expert.kept) if known else None
-    else:
-        least = peak_gib(batch.tokens, blocks) if settings.gradient_checkpointing else None
-    if least is None:
+    if not settings.gradient_checkpointing and not (fast and expert.kept.everything and not blocks):
         return None
+    constants = CONSTANTS["fast" if blocks else spec.speed] if fast else None
+    least = fast_peak_gib(constants, batch, expert.kept, blocks) if constants else peak_gib(batch.tokens, blocks)
     if not settings.fp8_base and not expert.kept.cast_once:
         least += BLOCK_GIB * (BLOCKS - blocks)
     if settings.preservation is not None:
@@ -102,12 +99,13 @@ def blocks_that_fit(spec: Spec, expert: Expert, batch: Batch) -> int | None:
     return None
 
 
-def stepped_down(spec: Spec, expert: Expert, batch: Batch, phase: Phase) -> GpuMemory | None:
+def stepped_down(expert: Expert, phase: Phase) -> GpuMemory | None:
     """The next smaller settings for an expert that ran out of memory in this phase; None where all that is left to
     change was written by a person, or nothing is left that takes less.
 
-    Half of what was kept, then nothing, then blocks that wait in RAM. Weights that do not load are not helped by
-    keeping less, but by not casting them, and by blocks in RAM.
+    Half of what was kept, then nothing, then blocks that wait in RAM: 8 of them, which are more than `SWAPPING_GIB`, so
+    that the first ones take less too. Weights that do not load are not helped by keeping less, but by not casting
+    them, and by blocks in RAM.
     """
     now = memory_of(expert)
     if not now.checkpointing:
@@ -117,13 +115,7 @@ def stepped_down(spec: Spec, expert: Expert, batch: Batch, phase: Phase) -> GpuM
         return replace(now, kept=Kept(half if half >= _LEAST_SHARE else 0.0))
     if expert.is_written("blocks_to_swap") or now.blocks_to_swap >= MOST_BLOCKS:
         return None
-    peak = expected_gib(spec, expert, batch)
-    for blocks in range(now.blocks_to_swap + MORE_BLOCKS, MOST_BLOCKS + MORE_BLOCKS, MORE_BLOCKS):
-        lower = GpuMemory(blocks_to_swap=min(blocks, MOST_BLOCKS))
-        after = expected_gib(spec, with_settings(expert, lower), batch)
-        if peak is None or after is None or after < peak:
-            return lower  # musubi's modules would compute, and may take more than the blocks took
-    return None
+    return GpuMemory(blocks_to_swap=min(now.blocks_to_swap + MORE_BLOCKS, MOST_BLOCKS))
 
 
 def memory_choices(spec: Spec, scans: Iterable[Scan], at_most: GpuMemory | None = None) -> Iterator[Finding]:
@@ -162,8 +154,6 @@ def _line(spec: Spec, expert: Expert, batch: Batch, at_most: GpuMemory | None) -
             return text, f"without blocks_to_swap, {free or 'none'} would wait"
     if at_most is not None and memory.size == at_most.size:
         return f"{text}; the memory ran out with more", "delete memory.json in the run's folder to try more again"
-    if not fast and can_compute_fast(spec, expert):
-        return text, f"speed: {spec.speed} in run.yaml computes them fast all the same; that was not measured"
     return text, ""
 
 
@@ -177,7 +167,7 @@ def chosen_memory(spec: Spec, expert: Expert, batch: Batch, at_most: GpuMemory |
     held = GpuMemory(
         chosen.checkpointing if expert.is_written("gradient_checkpointing") else at_most.checkpointing,
         chosen.blocks_to_swap if expert.is_written("blocks_to_swap") else at_most.blocks_to_swap,
-        at_most.kept if can_compute_fast(spec, expert) else Kept(),
+        at_most.kept if computes_fast(spec, expert) else Kept(),
     )
     return replace(held, kept=chosen.kept) if not held.checkpointing else held
 
@@ -189,21 +179,18 @@ def _as_written(spec: Spec, expert: Expert) -> GpuMemory:
 
 
 def _largest_that_fits(spec: Spec, expert: Expert, batch: Batch, gib: float) -> GpuMemory:
-    """Those that take least where none fits: with blocks in RAM musubi's modules compute, which may take more than the
-    blocks took where batches are large.
-    """
-    taking: dict[GpuMemory, float] = {}
+    """The last there are, which take least, where none fits."""
+    memory = GpuMemory()
     for memory in _by_size(spec, expert, batch, gib):
         peak = expected_gib(spec, with_settings(expert, memory), batch)
         if peak is None or peak <= gib:
-            return memory
-        taking[memory] = peak
-    return min(taking, key=lambda memory: (taking[memory], memory.size))
+            break
+    return memory
 
 
 def _by_size(spec: Spec, expert: Expert, batch: Batch, gib: float) -> Iterator[GpuMemory]:
     """The settings there are to choose from, the largest first; those that a person wrote are in all of them."""
-    settings, fast = expert.settings, can_compute_fast(spec, expert)
+    settings, fast = expert.settings, computes_fast(spec, expert)
     written = _as_written(spec, expert)
     blocks = written.blocks_to_swap if expert.is_written("blocks_to_swap") else None
     kept_as_written = expert.is_written("gradient_checkpointing")

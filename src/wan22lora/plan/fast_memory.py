@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from wan22lora.dataset.scan import Scan
-from wan22lora.plan.memory import largest_batch
+from wan22lora.plan.memory import BLOCK_GIB, largest_batch
 from wan22lora.spec.resolved import Kept
 
 BLOCKS, CHANNELS, FFN_CHANNELS, WORDS = 40, 5120, 13824, 512
@@ -17,6 +17,14 @@ BLOCKS, CHANNELS, FFN_CHANNELS, WORDS = 40, 5120, 13824, 512
 MEASURED_RANK = 16
 LORA_NUMBERS, LORA_BYTES = 4_792_320, 16
 """Of each rank: its numbers, and what one takes with its gradient and AdamW's two values."""
+SWAPPING_GIB = 2 * BLOCK_GIB
+"""What a training with blocks in RAM takes more, however many they are; each then takes `BLOCK_GIB` less.
+
+A block is computed again as a whole then (`in_blocks` in trainer/fast/making.py), and its forward pass leaves to its
+backward pass, beside results, its weights cast to 16 bits. The results, 192 kB of a token by `everything`, are in
+`Constants.token` already: 243 kB beside the blocks' inputs. One such training was measured: stills with 24 blocks, 9.15
+GiB, for which this gives 9.4; musubi's modules took 10.7. Neither clips nor `max` were.
+"""
 LORA_MODULES = 400
 """Each keeps its inner result, as many numbers for a token as its rank."""
 _GIB = 1024**3
@@ -72,8 +80,9 @@ def of_lora_gib(rank: int | None, batch: Batch) -> float:
     return further * (LORA_NUMBERS * LORA_BYTES + batch.tokens * LORA_MODULES * 2) / _GIB
 
 
-def fast_peak_gib(constants: Constants, batch: Batch, kept: Kept) -> float:
+def fast_peak_gib(constants: Constants, batch: Batch, kept: Kept, blocks_to_swap: int = 0) -> float:
     """Peak allocation of a LoRA of rank 16, in GiB: 0 to 0.6 above every measured row."""
     least = constants.fixed + constants.token * batch.tokens
+    least += SWAPPING_GIB - BLOCK_GIB * blocks_to_swap if blocks_to_swap else 0.0
     least += (constants.cast or 0.0) if kept.cast_once else 0.0
     return least + (constants.everything if kept.everything else kept.share) * keepable_gib(batch)

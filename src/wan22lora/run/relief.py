@@ -9,7 +9,7 @@ from typing import TypeVar
 from wan22lora.dataset.scan import Scan
 from wan22lora.files import written
 from wan22lora.plan.choice import GpuMemory, in_words, memory_of, stepped_down, with_memory
-from wan22lora.plan.fast_memory import Batch, largest
+from wan22lora.plan.fast_memory import largest
 from wan22lora.plan.relief import advice, next_relief
 from wan22lora.run.failures import NotFast, OutOfMemory
 from wan22lora.run.folder import RunFolder
@@ -52,7 +52,7 @@ def carry_out_with_relief(
             step, ran = failure.step, failure.ran
             chosen = with_memory(spec, scans, folder.at_most())
             expert = next(each for each in chosen.experts if each.step == step)
-            lower = _lower(chosen, expert, largest(scans), failure)
+            lower = _lower(chosen, expert, failure)
             if lower is not None:
                 now, less = (in_words(each, fast=computes_fast(spec, expert)) for each in (memory_of(expert), lower))
                 text = f"{failure.summary}, while {now}; it goes on with less: {less}"
@@ -71,11 +71,11 @@ def carry_out_with_relief(
         tried |= {"cache-latents", "cache-text", *_until(spec, step), *ran}
 
 
-def _lower(spec: Spec, expert: Expert, batch: Batch, failure: OutOfMemory) -> GpuMemory | None:
+def _lower(spec: Spec, expert: Expert, failure: OutOfMemory) -> GpuMemory | None:
     """What to try without asking; musubi's own program would lose what it has trained."""
     if spec.on_oom == "stop" or (spec.trainer == "plain" and failure.phase == "training"):
         return None
-    return stepped_down(spec, expert, batch, failure.phase)
+    return stepped_down(expert, failure.phase)
 
 
 def _until(spec: Spec, step: str) -> list[str]:

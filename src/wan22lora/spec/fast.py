@@ -10,18 +10,9 @@ from wan22lora.spec.resolved import Expert, Spec
 _DROPOUTS = ("rank_dropout", "module_dropout")
 
 
-def can_compute_fast(spec: Spec, expert: Expert) -> bool:
-    """Whether the trainer could compute this expert's blocks itself, were they all on the GPU."""
-    return spec.speed != "reference" and not any(_unknown(expert))
-
-
 def computes_fast(spec: Spec, expert: Expert) -> bool:
-    """Whether the trainer computes this expert's blocks itself.
-
-    With blocks that wait in RAM it does where `speed:` is written: that was compared with musubi's modules on a small
-    model alone, and its time and memory at full size are not known.
-    """
-    return can_compute_fast(spec, expert) and (spec.asks_for_speed or not expert.settings.blocks_to_swap)
+    """Whether the trainer computes this expert's blocks itself, wherever they wait for their turn."""
+    return spec.speed != "reference" and not any(_unknown(expert))
 
 
 def left_to_musubi(spec: Spec, expert: Expert) -> Iterator[Finding]:

@@ -164,6 +164,6 @@ def test_blocks_that_wait_in_ram_take_it_for_each_that_loads(
 def test_a_machine_that_is_too_small_for_both_is_told_what_to_write(with_run: Make) -> None:
     (check,) = room.ram(with_run("hardware: 16gb", nvidia=PAIR, ram=Ram(32 * GB, 30 * GB)))
     assert (
-        "Training both experts at the same time (loading an expert with `blocks_to_swap: 17`) takes 34 GB" in check.text
+        "Training both experts at the same time (loading an expert with `blocks_to_swap: 12`) takes 34 GB" in check.text
     )
     assert check.fix == "parallel: off in run.yaml, or a machine, or a container, with more RAM"

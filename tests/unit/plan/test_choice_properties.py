@@ -133,7 +133,7 @@ def test_every_step_down_takes_less_and_keeps_what_was_written_and_the_steps_end
     spec, expert = of(specs, run, usable)
     now = chosen_memory(spec, expert, batch, at_most)
     for _ in range(20):
-        lower = stepped_down(spec, with_settings(expert, now), batch, phase)
+        lower = stepped_down(with_settings(expert, now), phase)
         if lower is None:
             return
         assert lower.size < now.size
