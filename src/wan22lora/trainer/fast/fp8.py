@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .lora import add_up, up_backward
+from .operations import differentiate, operation
 
 E4M3 = torch.float8_e4m3fn
 MOST = 448.0
@@ -27,7 +28,11 @@ def quantise(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (whole / scale).to(E4M3), scale
 
 
-@torch.library.custom_op("wan22lora::fp8_with_lora", mutates_args=())  # type: ignore[untyped-decorator]
+def _shape_of_y(x: torch.Tensor, *given: Any) -> torch.Tensor:
+    return x.new_empty(x.shape[0], given[6].shape[0])
+
+
+@operation(_shape_of_y)
 def fp8_with_lora(
     x: torch.Tensor,
     narrow: torch.Tensor,
@@ -51,12 +56,11 @@ def fp8_with_lora(
     return add_up(y.to(x.dtype), narrow, up, strength)
 
 
-@fp8_with_lora.register_fake  # type: ignore[untyped-decorator]
-def _shape_of_y(x: torch.Tensor, *given: Any) -> torch.Tensor:
-    return x.new_empty(x.shape[0], given[6].shape[0])
+def _shape_of_gradient(numbers: torch.Tensor, scale: Any, transposed: torch.Tensor, *given: Any) -> torch.Tensor:  # noqa: ARG001
+    return given[1].new_empty(numbers.shape[0], transposed.shape[0])
 
 
-@torch.library.custom_op("wan22lora::fp8_x_backward", mutates_args=())  # type: ignore[untyped-decorator]
+@operation(_shape_of_gradient)
 def fp8_x_backward(
     numbers: torch.Tensor,
     scale: torch.Tensor,
@@ -69,11 +73,6 @@ def fp8_x_backward(
     ones = scale.new_ones(1, transposed.shape[0])
     of_x = _product(numbers, transposed.t(), scale, ones, None, results)
     return of_x.to(down.dtype).addmm_(of_narrow, down)
-
-
-@fp8_x_backward.register_fake  # type: ignore[untyped-decorator]
-def _shape_of_gradient(numbers: torch.Tensor, scale: Any, transposed: torch.Tensor, *given: Any) -> torch.Tensor:  # noqa: ARG001
-    return given[1].new_empty(numbers.shape[0], transposed.shape[0])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ARG001
@@ -93,7 +92,7 @@ def _differentiate(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | Non
     return of_x, None, torch.mm(of_narrow.t(), x), of_up, *(None,) * 8
 
 
-fp8_with_lora.register_autograd(_differentiate, setup_context=_keep)
+differentiate("fp8_with_lora", _differentiate, _keep)
 
 
 def results_of(kind: torch.dtype, device: torch.device) -> torch.dtype | None:

@@ -11,8 +11,14 @@ from typing import Any
 
 import torch
 
+from .operations import differentiate, operation
 
-@torch.library.custom_op("wan22lora::with_lora", mutates_args=())  # type: ignore[untyped-decorator]
+
+def _shape_of_y(x: torch.Tensor, *given: Any) -> torch.Tensor:
+    return x.new_empty(x.shape[0], given[4].shape[0])
+
+
+@operation(_shape_of_y)
 def with_lora(
     x: torch.Tensor,
     narrow: torch.Tensor,
@@ -30,41 +36,16 @@ def with_lora(
     return add_up(torch.addmm(bias, x, weight.t()), narrow, up, strength)
 
 
-@with_lora.register_fake  # type: ignore[untyped-decorator]
-def _shape_of_y(x: torch.Tensor, *given: Any) -> torch.Tensor:
-    return x.new_empty(x.shape[0], given[4].shape[0])
-
-
 def add_up(y: torch.Tensor, narrow: torch.Tensor, up: torch.Tensor, strength: float) -> torch.Tensor:
     """Adds strength * narrow up^T to y in its place."""
-    for part, inner, own in zip(y.chunk(len(up), 1), narrow.chunk(len(up), 1), up, strict=True):
+    layers = up.shape[0]
+    if layers == 1:  # most are; a GPU waits for each view that Python makes
+        return y.addmm_(narrow, up[0].t(), alpha=strength)
+    for part, inner, own in zip(y.chunk(layers, 1), narrow.chunk(layers, 1), up.unbind(), strict=True):
         part.addmm_(inner, own.t(), alpha=strength)
     return y
 
 
-@torch.library.custom_op("wan22lora::up_backward", mutates_args=())  # type: ignore[untyped-decorator]
-def up_backward(
-    gradient: torch.Tensor, narrow: torch.Tensor, up: torch.Tensor, strength: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients of narrow and up."""
-    of_narrow, of_up = torch.empty_like(narrow), torch.empty_like(up)
-    for part, into, inner, own, of_own in zip(
-        gradient.chunk(len(up), 1),
-        of_narrow.chunk(len(up), 1),
-        narrow.chunk(len(up), 1),
-        up,
-        of_up,
-        strict=True,
-    ):
-        torch.mm(part, own, out=into)
-        torch.mm(part.t(), inner, out=of_own)
-    if strength != 1.0:
-        of_narrow *= strength
-        of_up *= strength
-    return of_narrow, of_up
-
-
-@up_backward.register_fake  # type: ignore[untyped-decorator]
 def _shapes_of_gradients(
     gradient: torch.Tensor,  # noqa: ARG001
     narrow: torch.Tensor,
@@ -74,17 +55,42 @@ def _shapes_of_gradients(
     return torch.empty_like(narrow), torch.empty_like(up)
 
 
-@torch.library.custom_op("wan22lora::x_backward", mutates_args=())  # type: ignore[untyped-decorator]
+@operation(_shapes_of_gradients)
+def up_backward(
+    gradient: torch.Tensor, narrow: torch.Tensor, up: torch.Tensor, strength: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients of narrow and up."""
+    layers = up.shape[0]
+    if layers == 1:
+        of_narrow, of_up = torch.mm(gradient, up[0]), torch.mm(gradient.t(), narrow).unsqueeze(0)
+    else:
+        of_narrow, of_up = torch.empty_like(narrow), torch.empty_like(up)
+        for part, into, inner, own, of_own in zip(
+            gradient.chunk(layers, 1),
+            of_narrow.chunk(layers, 1),
+            narrow.chunk(layers, 1),
+            up.unbind(),
+            of_up.unbind(),
+            strict=True,
+        ):
+            torch.mm(part, own, out=into)
+            torch.mm(part.t(), inner, out=of_own)
+    if strength != 1.0:
+        of_narrow *= strength
+        of_up *= strength
+    return of_narrow, of_up
+
+
+def _shape_of_gradient(gradient: torch.Tensor, weight: torch.Tensor, *_: object) -> torch.Tensor:
+    return gradient.new_empty(gradient.shape[0], weight.shape[1])
+
+
+@operation(_shape_of_gradient)
 def x_backward(
     gradient: torch.Tensor, weight: torch.Tensor, of_narrow: torch.Tensor, down: torch.Tensor
 ) -> torch.Tensor:
     """The gradient of x: of the frozen product and of the LoRA's."""
     return torch.mm(gradient, weight).addmm_(of_narrow, down)
-
-
-@x_backward.register_fake  # type: ignore[untyped-decorator]
-def _shape_of_gradient(gradient: torch.Tensor, weight: torch.Tensor, *_: object) -> torch.Tensor:
-    return gradient.new_empty(gradient.shape[0], weight.shape[1])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ARG001
@@ -99,4 +105,4 @@ def _differentiate(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | Non
     return of_x, None, torch.mm(of_narrow.t(), x), of_up, None, None, None
 
 
-with_lora.register_autograd(_differentiate, setup_context=_keep)
+differentiate("with_lora", _differentiate, _keep)
