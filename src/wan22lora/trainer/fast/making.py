@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch._functorch.config
+from torch._functorch import partitioners
 from torch.utils.checkpoint import checkpoint
 
 from .block import Sizes, Weights, compute
@@ -83,10 +84,7 @@ class _Fast:
         if compiled:
             # Each number of stages, of tokens, and the LoRA's absence are a compilation of the same code.
             torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
-            # Attention computed again is taken for something random, though nothing is dropped. With this on, each
-            # compilation would draw seeds for it, and the next epoch would come in another order.
-            if hasattr(torch._functorch.config, "graphsafe_rng_functionalization"):
-                torch._functorch.config.graphsafe_rng_functionalization = False
+            _tell_that_nothing_is_random()
 
     def stages(self, number: int, tokens: int, words: int) -> int:
         """How many stages the block keeps."""
@@ -106,6 +104,18 @@ class _Fast:
                 function = torch.compile(function, fullgraph=True, dynamic=not key[0])
             self._functions[key] = function
         return self._functions[key]
+
+
+def _tell_that_nothing_is_random() -> None:
+    """Compilers take attention that is computed again for something random, though it drops nothing.
+
+    They would save the state of the random numbers before it in each block, and set it twice in the backward pass. In
+    the graph-safe way each compilation would draw seeds besides, and the next epoch would come in another order.
+    """
+    if hasattr(partitioners, "has_recomputable_rng_ops"):
+        partitioners.has_recomputable_rng_ops = lambda _: False
+    if hasattr(torch._functorch.config, "graphsafe_rng_functionalization"):
+        torch._functorch.config.graphsafe_rng_functionalization = False
 
 
 def _keeping(stages: int, products: tuple[str, ...]) -> Callable[..., torch.Tensor]:
