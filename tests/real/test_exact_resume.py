@@ -13,7 +13,13 @@ from .trainings import BATCHES, Moment, Trained, Trainings
 
 STATES = "--states_every_minutes 0 --states_every_steps 2"
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "within a batch": ("loop._backward", "loop._update", "wan_train_network.call_dit", "wan_train_network._call_dit"),
+    "within a batch": (
+        "loop._backward",
+        "loop._update",
+        "outcomes.",
+        "wan_train_network.call_dit",
+        "wan_train_network._call_dit",
+    ),
     "between batches": (
         *("loop._run_epoch", "loop._batches_left", "loop._train_on", "loop._after_update", "loop._end_epoch"),
         *("loop._restore_random", "loop._sample", "continuing.save", "continuing.due", "reporting.", "randomness."),

@@ -63,6 +63,10 @@ def test_products_in_8_bits_differ_by_what_quantising_takes(
     assert told["results"] == ["torch.float16", "torch.bfloat16", "None"]
 
 
+def test_timesteps_are_embedded_as_musubi_embeds_them(answer: dict[str, Any]) -> None:
+    assert answer["embedded alike"]
+
+
 def test_what_is_kept_is_not_computed_again(answer: dict[str, Any]) -> None:
     # Products: q k v, o, cross q, cross k v, cross o, ffn in, ffn out. Compilers leave the last out.
     assert answer["computed again"] == [[7, 2], [6, 1], [5, 1], [2, 1], [1, 1], [1, 0]]

@@ -19,7 +19,7 @@ from .trainings import Moment, Trained, Trainings
 TRAINER = Path(wan22lora.__file__).parent / "trainer"
 NO_STATES = "--states_every_minutes 0"
 BOTH = (signal.SIGINT, signal.SIGTERM)
-BATCH = ("loop._backward", "loop._update", "wan_train_network._call_dit")
+BATCH = ("loop._backward", "loop._update", "outcomes.", "wan_train_network._call_dit")
 BETWEEN = ("loop._run_epoch", "loop._batches_left", "loop._train_on", "loop._after_update", "loop._end_epoch")
 
 
@@ -37,7 +37,9 @@ def assert_stopped(stopped: Trained, number: signal.Signals) -> Path:
 
 
 @pytest.mark.parametrize("number", BOTH)
-@pytest.mark.parametrize("options", ["", "--gradient_accumulation_steps 3", "--max_data_loader_n_workers 2"])
+@pytest.mark.parametrize(
+    "options", ["", "--gradient_accumulation_steps 3", "--max_data_loader_n_workers 2", "--speed fast --ema_decay 0.9"]
+)
 def test_a_signal_finishes_the_batch_and_loses_nothing(
     options: str, number: signal.Signals, trainings: Trainings
 ) -> None:

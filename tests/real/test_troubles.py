@@ -197,7 +197,10 @@ def numbers(tensors: dict[str, bytes]) -> list[float]:
     return [value for data in tensors.values() for (value,) in struct.iter_unpack("<f", data)]
 
 
-@pytest.mark.parametrize("options", ["", "--gradient_accumulation_steps 2", "--ema_decay 0.9 --max_grad_norm 0"])
+@pytest.mark.parametrize(
+    "options",
+    ["", "--gradient_accumulation_steps 2", "--ema_decay 0.9 --max_grad_norm 0", "--speed fast --ema_decay 0.9"],
+)
 def test_a_batch_without_a_finite_loss_teaches_nothing_and_ruins_nothing(options: str, trainings: Trainings) -> None:
     job = spoilt(trainings, "y")
     trained = trainings.train(options, job=job)
@@ -213,9 +216,10 @@ def test_a_batch_without_a_finite_loss_teaches_nothing_and_ruins_nothing(options
     assert any(numbers(trained.loras["lora.safetensors"]))
 
 
-def test_too_many_in_a_row_end_the_training_and_name_the_step(trainings: Trainings) -> None:
+@pytest.mark.parametrize("speed", ["reference", "fast"])
+def test_too_many_in_a_row_end_the_training_and_name_the_step(speed: str, trainings: Trainings) -> None:
     job = spoilt(trainings, "abcdefg")
-    failed = trainings.train("--max_nan_steps 2", job=job)
+    failed = trainings.train(f"--max_nan_steps 2 --speed {speed}", job=job)
     assert failed.exit_code == 1
     steps = failed.told("train-step")
     assert [step.get("skipped", False) for step in steps[-2:]] == [True, True]
@@ -226,7 +230,7 @@ def test_too_many_in_a_row_end_the_training_and_name_the_step(trainings: Trainin
     assert len(failed.told("warning")) == sum(step.get("skipped", False) for step in steps)
 
 
-@pytest.mark.parametrize("options", ["", "--max_grad_norm 0", "--gradient_accumulation_steps 2"])
+@pytest.mark.parametrize("options", ["", "--max_grad_norm 0", "--gradient_accumulation_steps 2", "--speed fast"])
 def test_a_gradient_that_is_no_number_is_left_out_too(options: str, trainings: Trainings) -> None:
     trained = trainings.train(options, spoilt_gradients=[4, 9])
     assert trained.exit_code == 0, trained.log

@@ -20,11 +20,13 @@ from musubi_tuner.training.accelerator_setup import clean_memory_on_device
 from musubi_tuner.training.sampling_prompts import should_sample_images
 
 from . import randomness
+from .ahead import Ahead
 from .checkpoints import Checkpoints
 from .continuing import Continuing, Snapshot
 from .ema import Average
 from .events import Events
-from .failing import TrainingFailed, TrainingStopped
+from .failing import TrainingStopped
+from .outcomes import Outcomes, Sent
 from .parts import Parts
 from .position import Position
 from .preservation import Preservation
@@ -94,12 +96,11 @@ class _Running:
         self._snapshot = self._take_snapshot()
         self._stop_agreed = False
         self._step = _Step()
-        self._nan_steps = 0
         self._updates = Updates(loop.parts, alone=not self._together.several)
+        self._ahead = Ahead(self._accelerator.device, used=self._updates.may_wait)
+        self._outcomes = Outcomes(loop.events, loop.reporting, loop.average, loop.epochs, self._args.max_nan_steps)
         self._save_due = False
         """Agreed by several processes before the update."""
-        self._not_finite = ""
-        """What of the last step was no finite number."""
 
     def run(self) -> None:
         loop, parts, began = self._loop, self._parts, time.monotonic()
@@ -177,7 +178,11 @@ class _Running:
             loader = self._accelerator.skip_first_batches(loader, self._at.batch)
         if self._at.batch < self._loop.batches_per_epoch:
             batches = iter(loader)
-            while self._at.step < self._args.max_train_steps and (batch := next(batches, None)) is not None:
+            while self._at.step < self._args.max_train_steps:
+                with self._ahead.beside():  # accelerate copies the batch to the GPU
+                    batch = next(batches, None)
+                if batch is None:
+                    break
                 self._restore_random()  # only now: the order of an epoch's batches is drawn when it begins
                 yield batch
         self._restore_random()
@@ -190,7 +195,12 @@ class _Running:
     def _train_on(self, batch: dict[str, Any]) -> None:
         with self._accelerator.accumulate(self._parts.training_model):
             self._lora.on_step_start()
-            self._backward(batch)
+            try:
+                self._backward(batch)
+            finally:
+                if self._outcomes.open:  # the GPU is at this batch meanwhile
+                    self._outcomes.settle()
+                    self._loop.reporting.start_clock()
             size = batch["latents"].shape[0]
             self._step.samples += size
             self._at = replace(self._at, batch=self._at.batch + 1, batches=self._at.batches + 1)
@@ -203,11 +213,13 @@ class _Running:
     def _backward(self, batch: dict[str, Any]) -> None:
         """Adds the gradients of one batch: musubi's process_batch, with a backward pass for each loss."""
         args, accelerator, parts, trainer = self._args, self._accelerator, self._parts, self._trainer
-        latents = trainer.scale_shift_latents(batch["latents"])
-        noise = torch.randn_like(latents)
-        noisy, timesteps = trainer.get_noisy_model_input_and_timesteps(
-            args, noise, latents, batch["timesteps"], self._noise_scheduler, accelerator.device, parts.dit_dtype
-        )
+        with self._ahead.beside():
+            latents = trainer.scale_shift_latents(batch["latents"])
+            noise = torch.randn_like(latents)
+            noisy, timesteps = trainer.get_noisy_model_input_and_timesteps(
+                args, noise, latents, batch["timesteps"], self._noise_scheduler, accelerator.device, parts.dit_dtype
+            )
+        self._ahead.hand_over(batch, latents, noise, noisy, timesteps)
         preservation = self._loop.preservation
         if preservation is not None and preservation.due(self._at.batches):
             kept = preservation.loss(
@@ -235,23 +247,13 @@ class _Running:
         self._step.losses.append(loss.detach())
 
     def _update(self) -> None:
-        """One optimizer step, and the account of it."""
+        """Sends one optimizer step."""
         if self._together.several:
             self._agree()
         lr = float(self._parts.lr_scheduler.get_last_lr()[0])
-        done = self._updates.update(self._step.losses, self._step.preservation)
-        self._not_finite = done.not_finite
-        self._nan_steps = self._nan_steps + 1 if done.not_finite else 0
+        look = self._updates.send(self._step.losses, self._step.preservation)
         self._at = replace(self._at, step=self._at.step + 1)
-        self._loop.reporting.step(
-            self._at.step,
-            self._at.epoch + 1,
-            losses=done.losses,
-            preservation=done.preservation,
-            lr=lr,
-            samples=self._step.samples,
-            skipped=done.skipped,
-        )
+        self._outcomes.expect(Sent(look, self._at.step, self._at.epoch + 1, lr, self._step.samples))
         self._step = _Step()
 
     def _agree(self) -> None:
@@ -270,45 +272,39 @@ class _Running:
         self._together.average(self._lora.get_trainable_params())
 
     def _after_update(self) -> None:
-        loop, step = self._loop, self._at.step
-        if self._nan_steps:
-            self._warn_of_nan()
-        elif loop.average is not None:
-            loop.average.update(step)
+        loop, args, step = self._loop, self._args, self._at.step
         self._snapshot = self._take_snapshot()
-        if loop.checkpoints.due_after_step(step) or should_sample_images(self._args, step):
+        checkpoint, pictures = loop.checkpoints.due_after_step(step), should_sample_images(args, step)
+        validation = loop.validation is not None and loop.validation.due(step)
+        state = self._save_due if self._together.several else loop.continuing.due(step)
+        last = step >= args.max_train_steps
+        if self._updates.may_wait and not (checkpoint or pictures or validation or state or last or self._stop_wanted):
+            return
+        self._outcomes.settle()
+        if checkpoint or pictures:
             with self._weights_for_looking():
-                if loop.checkpoints.due_after_step(step):  # before the pictures, which a stop breaks off
+                if checkpoint:  # before the pictures, which a stop breaks off
                     loop.checkpoints.after_step(step, self._at.epoch)
                 self._sample(step)
-        if loop.validation is not None and loop.validation.due(step):
+        if validation:
             self._validate()
-        if self._save_due if self._together.several else loop.continuing.due(step):
+        if state:
             loop.continuing.save(self._snapshot)
         loop.reporting.start_clock()
 
-    def _warn_of_nan(self) -> None:
-        step, most = self._at.step, self._args.max_nan_steps
-        text = f"{self._not_finite} of step {step} is no finite number; its update was left out"
-        self._loop.events.emit("warning", text=text)
-        print(text, flush=True)
-        if self._nan_steps >= most:
-            raise TrainingFailed(
-                "nan",
-                f"{most} steps in a row without a finite loss and gradient, the last of them step {step}; the LoRA is"
-                f" as it was after step {step - most}",
-                "a lower learning_rate or max_grad_norm: 1 usually helps; NaN from the first step on comes from a"
-                " damaged cache, the wrong VAE or weights of another format than mixed_precision says",
-            )
-
     def _end_epoch(self) -> None:
-        loop, epoch = self._loop, self._at.epoch + 1
-        loop.events.emit("epoch", epoch=epoch, of=loop.epochs, step=self._at.step)
-        with self._weights_for_looking():
-            if loop.checkpoints.due_after_epoch(epoch, loop.epochs):
-                loop.checkpoints.after_epoch(self._at.step, epoch)
-            self._sample(self._at.step, epoch)
+        loop, step, epoch = self._loop, self._at.step, self._at.epoch + 1
         self._at = replace(self._at, epoch=epoch, batch=0)
+        checkpoint = loop.checkpoints.due_after_epoch(epoch, loop.epochs)
+        pictures = should_sample_images(self._args, step, epoch)
+        self._outcomes.end_epoch(epoch, step)
+        if self._outcomes.open and not (checkpoint or pictures):
+            return
+        self._outcomes.settle()
+        with self._weights_for_looking():
+            if checkpoint:
+                loop.checkpoints.after_epoch(step, epoch)
+            self._sample(step, epoch)
         loop.reporting.start_clock()
 
     def _sample(self, step: int, epoch: int | None = None) -> None:
@@ -362,11 +358,13 @@ class _Running:
             self._parts.optimizer_train_fn()
 
     def _stop(self) -> None:
+        self._outcomes.settle()
         self._loop.continuing.save(self._snapshot)
         self._together.wait()  # the others live as long as the first, which writes
         self._loop.stop.raise_if_wanted()
 
     def _finish(self) -> None:
+        self._outcomes.settle()
         self._loop.continuing.save(self._snapshot)
         self._together.wait()
         self._accelerator.end_training()

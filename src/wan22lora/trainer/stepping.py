@@ -2,7 +2,7 @@
 
 As musubi has it, the process waits for the loss and then for the gradients' check, and only then sends the update's
 many small operations and the beginning of the next step: meanwhile an H200 does nothing, 25 ms of each step. Fused,
-nothing need be waited for before the update.
+nothing need be waited for before the update, or before the next step (outcomes.py).
 """
 
 from __future__ import annotations

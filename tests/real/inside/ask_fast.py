@@ -21,8 +21,9 @@ from musubi_tuner.networks import lora_wan
 from torch.profiler import profile
 
 from wan22lora.trainer.fast import block as fast_block
-from wan22lora.trainer.fast import fp8, keeping, making, weights
+from wan22lora.trainer.fast import fp8, keeping, making, timesteps, weights
 
+MUSUBIS_EMBEDDING = wan.sinusoidal_embedding_1d
 SIZES = {"dim": 64, "ffn_dim": 160, "freq_dim": 64, "num_heads": 2, "num_layers": 3, "text_len": 24}
 KINDS = {
     "t2v": {"model_type": "t2v", "model_version": "2.2", "in_dim": 16},
@@ -275,10 +276,21 @@ def refused():
     return told
 
 
+def embedded_alike():
+    """Whether the embedding of timesteps is musubi's to the bit."""
+    given = 1000 * torch.rand(50, generator=torch.Generator().manual_seed(5)) + 1
+    return all(
+        torch.equal(MUSUBIS_EMBEDDING(size, each), timesteps.embed(size, each))
+        for size in (64, 256)
+        for each in (given, given[:1], given.half(), given.long())
+    )
+
+
 def main(how):
     torch.set_num_threads(1)
     if how == "eager":
         answer = {"bfloat16": bfloat16(), "computed again": computed_again(), "refused": refused()}
+        answer["embedded alike"] = embedded_alike() and wan.sinusoidal_embedding_1d is timesteps.embed
         attend_exactly()
         answer["distances"] = eager()
     elif how == "fp8":

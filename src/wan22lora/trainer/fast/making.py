@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from .block import Sizes, Weights, compute
 from .keeping import Shape, contexts_for, stages_of_blocks
 from .rotation import Rotations
+from .timesteps import embed_on_the_gpu
 from .weights import Layers, names_of, require_supported
 
 STATIC_SHAPES = 4
@@ -51,6 +53,7 @@ def make_fast(
         layers.pack(model)
     if transposed:
         layers.transpose(model)
+    embed_on_the_gpu(sys.modules[type(model).__module__])
     fast = _Fast(layers, Sizes(model.num_heads, model.eps), compiled, share, model)
     for number, block in enumerate(model.blocks):
         block.forward = _FastBlock(fast, block, number, checkpointing, in_blocks)
