@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -32,6 +32,7 @@ from wan22lora.captions.journal import (
 from wan22lora.dataset.problems import counted, listed
 from wan22lora.errors import DatasetError, Finding, MachineError
 
+Tell = Callable[[], None]
 UNFINISHED: tuple[State, ...] = ("writing", "undoing")
 
 
@@ -90,8 +91,8 @@ def settle(folders: Iterable[Path], states: Sequence[State] = UNFINISHED) -> lis
     return said
 
 
-def carry_out(changes: Sequence[Change], what: str) -> list[Path]:
-    """Make the changes; `what` is the command that was typed, for the record.
+def carry_out(changes: Sequence[Change], what: str, tell: Tell = lambda: None) -> list[Path]:
+    """Make the changes; `what` is the command that was typed, for the record, and `tell` is called after each.
 
     Returns those that somebody edited in that very moment and that were left as they are. Raises DatasetError, with
     nothing changed, where a caption is no longer what `old` says, and MachineError where the disk refuses.
@@ -113,7 +114,7 @@ def carry_out(changes: Sequence[Change], what: str) -> list[Path]:
             for folder, group in by_folder.items()
         ]
         _record_all(entries)
-        return [file for entry in entries for file in complete(entry)]
+        return [file for entry in entries for file in complete(entry, tell)]
 
 
 def right_now() -> str:
@@ -121,10 +122,10 @@ def right_now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def complete(entry: Entry) -> list[Path]:
+def complete(entry: Entry, tell: Tell = lambda: None) -> list[Path]:
     """Bring every caption to where the entry is going; returns those that somebody edited meanwhile, which stay.
 
-    Raises MachineError where the disk refuses.
+    `tell` is called after each. Raises MachineError where the disk refuses.
     """
     forward = entry.state == "writing"
     left, done = [], 0
@@ -138,8 +139,8 @@ def complete(entry: Entry) -> list[Path]:
             elif now != target:
                 put(change, target)
             done += 1
-        for change in entry.changes:
-            to_disk(change.file)
+            tell()
+        to_disk(change.file for change in entry.changes)
         if forward:
             _give_up_below(entry)
         record(replace(entry, state="done" if forward else "undone"))

@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from wan22lora.captions.caption_file import as_now
-from wan22lora.captions.changes import UNFINISHED, complete, disk_refusals_told, right_now
+from wan22lora.captions.changes import UNFINISHED, Tell, complete, disk_refusals_told, right_now
 from wan22lora.captions.journal import Change, Entry, State, claimed, newest_first, record_instead
 from wan22lora.dataset.problems import counted, listed
 from wan22lora.errors import DatasetError, Finding
@@ -88,24 +88,24 @@ def refusal(edited: Sequence[Path], command: str, *, back: bool) -> DatasetError
     return DatasetError("Nothing was changed.", findings=[Finding(str(edited[0].parent), message, fix)])
 
 
-def take_back(step: Step) -> list[Path]:
+def take_back(step: Step, tell: Tell = lambda: None) -> list[Path]:
     """Undo a step. What was edited since is taken back first, as a step of its own that comes behind this one.
 
     Returns those that somebody edited in that very moment and that were left as they are. Raises MachineError and
     DatasetError.
     """
-    return _turn(step, back=True)
+    return _turn(step, tell, back=True)
 
 
-def make_again(step: Step) -> list[Path]:
+def make_again(step: Step, tell: Tell = lambda: None) -> list[Path]:
     """Redo a step that was taken back. What was edited since becomes a step of its own before this one.
 
     Returns and raises as `take_back`.
     """
-    return _turn(step, back=False)
+    return _turn(step, tell, back=False)
 
 
-def _turn(step: Step, *, back: bool) -> list[Path]:
+def _turn(step: Step, tell: Tell, *, back: bool) -> list[Path]:
     folders = [entry.folder for entry in step.entries]
     action, when = secrets.token_hex(8), right_now()
     with disk_refusals_told(folders[0]), claimed(folders):
@@ -120,7 +120,7 @@ def _turn(step: Step, *, back: bool) -> list[Path]:
                     record_instead(these, [entry])
             raise
         work = [entry for _, these in recorded for entry in reversed(these) if entry.state in UNFINISHED]
-        return [file for entry in work for file in complete(entry)]
+        return [file for entry in work for file in complete(entry, tell)]
 
 
 def _turned_round(entry: Entry, edits: tuple[Change, ...], action: str, when: str, *, back: bool) -> tuple[Entry, ...]:

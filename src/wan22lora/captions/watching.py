@@ -17,6 +17,8 @@ _EVERY = 30.0
 
 _WORTH_TELLING = 2.0
 """Seconds of a pause."""
+_MANY = 200
+"""Captions; fewer are written before a bar could be read."""
 
 
 def _pause(seconds: float, at_once: int) -> str:
@@ -95,6 +97,25 @@ def watching(total: int, print_line: Callable[[str], None]) -> Iterator[Reporter
     if not sys.stderr.isatty():
         yield Lines(print_line, total)
         return
+    with _bar("captions") as progress:
+        yield Bar(progress, progress.add_task("", total=total))
+
+
+@contextmanager
+def counting(total: int) -> Iterator[Callable[[], None]]:
+    """A bar for what takes seconds where it is about thousands of captions; to be called after each.
+
+    Nothing where nobody looks at stderr, nor for a few.
+    """
+    if not sys.stderr.isatty() or total < _MANY:
+        yield lambda: None
+        return
+    with _bar("written") as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _bar(what: str) -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -106,12 +127,11 @@ def watching(total: int, print_line: Callable[[str], None]) -> Iterator[Reporter
     )
 
     columns = (
-        TextColumn("  captions"),
+        TextColumn(f"  {what}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as progress:
-        yield Bar(progress, progress.add_task("", total=total))
+    return Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)

@@ -281,6 +281,7 @@ def _turn(where: Path, yes: bool, dry_run: bool, every: bool, *, back: bool) -> 
     )
     from wan22lora.captions.place import folders_named
     from wan22lora.captions.show import changes_as_text, in_short
+    from wan22lora.captions.watching import counting
     from wan22lora.cli.propose import say_left, show, stop_explained, typed
 
     # What was interrupted on its way forward can be taken back as it is.
@@ -300,8 +301,8 @@ def _turn(where: Path, yes: bool, dry_run: bool, every: bool, *, back: bool) -> 
     if dry_run:
         typer.echo("Nothing was written (--dry-run).")
         return
-    with stop_explained():
-        left = take_back(step) if back else make_again(step)
+    with stop_explained(), counting(len(changes)) as tell:
+        left = take_back(step, tell) if back else make_again(step, tell)
     typer.echo("Taken back." if back else "Made again.")
     if edited:
         again = "`captions redo`, typed twice, brings" if back else "`captions undo` brings"

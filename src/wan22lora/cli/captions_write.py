@@ -90,6 +90,7 @@ def _take(outcome: Outcome, place: Place, review: Path | None, yes: bool, missin
     from wan22lora.captions.changes import carry_out, changes_to
     from wan22lora.captions.kept import forget
     from wan22lora.captions.texts import as_caption, is_empty
+    from wan22lora.captions.watching import counting
     from wan22lora.cli.propose import propose, say_all, say_given_up, say_left, stop_explained, typed, undo_command
     from wan22lora.dataset.problems import counted, listed
     from wan22lora.errors import DatasetError, Finding
@@ -114,8 +115,8 @@ def _take(outcome: Outcome, place: Place, review: Path | None, yes: bool, missin
                 return
         elif changes:
             say_given_up(place.folders)
-            with stop_explained():
-                left = carry_out(changes, typed())
+            with stop_explained(), counting(len(changes)) as tell:
+                left = carry_out(changes, typed(), tell)
             written = f"{counted(len(changes), 'caption')} written."
             typer.echo(f"{written} `{undo_command(place.typed)}` takes them back.")
             say_left(left)

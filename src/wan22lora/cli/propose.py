@@ -39,6 +39,7 @@ def propose(
     from wan22lora.captions.changes import carry_out
     from wan22lora.captions.show import changes_as_text, in_short
     from wan22lora.captions.texts import emptied
+    from wan22lora.captions.watching import counting
     from wan22lora.dataset.problems import listed
     from wan22lora.errors import SpecError
 
@@ -60,8 +61,8 @@ def propose(
     if not yes and not typer.confirm("Write this?"):
         typer.echo("Nothing was written.")
         return False
-    with stop_explained():
-        left = carry_out(changes, typed())
+    with stop_explained(), counting(len(changes)) as tell:
+        left = carry_out(changes, typed(), tell)
     typer.echo(f"Written. `{undo_command(place.typed)}` takes it back.")
     say_left(left)
     return True

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,37 @@ def test_a_terminal_is_asked(place: Place, answer: str, text: str) -> None:
     assert process.returncode == 0, said
     assert "Write this?" in said
     assert captions(place)[0] == text
+
+
+@pytest.mark.parametrize(("terminal", "shown"), [(True, True), (False, False)])
+def test_many_captions_are_counted_where_somebody_looks(place: Place, terminal: bool, shown: bool) -> None:
+    folder = place.path / "many"
+    folder.mkdir()
+    for number in range(300):
+        (folder / f"{number}.png").write_bytes(b"")
+        (folder / f"{number}.txt").write_text("a cat\n", encoding="utf-8")
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "wan22lora", "captions", "replace", str(folder), "cat", "dog", "--yes"]
+    environment = {**place.environment, "TERM": "xterm", "COLUMNS": "80"}
+    process = subprocess.Popen(
+        argv, env=environment, stdout=subprocess.DEVNULL, stderr=theirs if terminal else subprocess.PIPE
+    )
+    os.close(theirs)
+    told = process.stderr.read() if process.stderr is not None else read_all(ours)
+    assert process.wait(timeout=60) == 0, told
+    os.close(ours)
+    assert (b"written" in told) is shown
+    assert (b"/300" in told) is shown
+    assert {file.read_text(encoding="utf-8") for file in folder.glob("*.txt")} == {"a dog\n"}
+
+
+def read_all(terminal: int) -> bytes:
+    """Until nobody writes any more, which a terminal tells as an error."""
+    read = b""
+    with suppress(OSError):
+        while piece := os.read(terminal, 1 << 16):
+            read += piece
+    return read
 
 
 @pytest.mark.parametrize("renames", [0, 1, 9, 19])

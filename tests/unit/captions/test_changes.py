@@ -243,6 +243,41 @@ def test_a_disk_that_fills_half_way_is_told_and_completed_later(
     assert captions(tmp_path) == {"a.txt": b"one", "b.txt": b"two"}
 
 
+def test_a_change_that_does_not_reach_the_disk_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, a="1", b="2")
+    real, synced = os.fsync, 0
+
+    def failing(handle: int) -> None:
+        nonlocal synced
+        synced += 1
+        if synced == 2:  # the record is the first
+            raise OSError(5, "Input/output error")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(MachineError, match=r"\.txt cannot be written \(Input/output error\)"):
+        change(tmp_path, a="one", b="two")
+    monkeypatch.undo()
+    assert [entry.state for entry in newest_first(tmp_path)] == ["writing"]
+    assert settle([tmp_path])
+    assert captions(tmp_path) == {"a.txt": b"one", "b.txt": b"two"}
+
+
+def test_each_of_many_captions_is_told(tmp_path: Path) -> None:
+    for number in range(600):
+        (tmp_path / f"{number}.txt").write_bytes(b"cat")
+    told = []
+    changes = changes_to({tmp_path / f"{number}.txt": b"dog" for number in range(600)})
+    carry_out(changes, "captions replace", lambda: told.append(len(list(tmp_path.glob("*.txt")))))
+    assert told == [600] * 600
+    assert set(captions(tmp_path).values()) == {b"dog"}
+    step = step_back([tmp_path])
+    assert step is not None
+    take_back(step, lambda: told.append(0))
+    assert told[600:] == [0] * 600
+    assert set(captions(tmp_path).values()) == {b"cat"}
+
+
 def test_a_hundred_changes_are_kept(tmp_path: Path) -> None:
     for number in range(103):
         change(tmp_path, a=str(number))
