@@ -7,6 +7,7 @@ numbers. The LoRA's own products stay in the block's type.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -70,9 +71,14 @@ def fp8_x_backward(
     results: torch.dtype,
 ) -> torch.Tensor:
     """The gradient of x: of the frozen product, by way of the quantised gradient of y, and of the LoRA's."""
-    ones = scale.new_ones(1, transposed.shape[0])
-    of_x = _product(numbers, transposed.t(), scale, ones, None, results)
+    of_x = _product(numbers, transposed.t(), scale, _ones(transposed.shape[0], scale.device), None, results)
     return of_x.to(down.dtype).addmm_(of_narrow, down)
+
+
+@cache
+def _ones(columns: int, device: torch.device) -> torch.Tensor:
+    """Scales that change nothing, [1, columns]."""
+    return torch.ones(1, columns, device=device)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ARG001
