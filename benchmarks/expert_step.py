@@ -22,13 +22,17 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 TRAINER = Path(__file__).resolve().parents[1] / "src" / "wan22lora" / "trainer"
 GIB = 2**30
 PROFILED = "profiled to here"
+ON_GPU = ("kernel", "gpu_memcpy", "gpu_memset")
+"""What the profiler calls that which runs there."""
 TABLE = (
     "reference:0:--gradient_checkpointing --speed reference",
     "fast-22:22:--gradient_checkpointing --speed fast --activation_budget 0.22",
@@ -239,6 +243,21 @@ def _run_trainer(limit: float, profile_from: int, argv: list[str]) -> None:
     sys.exit(importlib.import_module("wan22lora_trainer.program").main(argv))
 
 
+def _waits(trace: list[dict[str, Any]]) -> str:
+    """How long the GPU did nothing between what it did, and how often how long."""
+    ran = sorted((each["ts"], each["ts"] + each["dur"]) for each in trace if str(each.get("cat")) in ON_GPU)
+    waits, busy, until = [], 0.0, ran[0][0]
+    for begin, end in ran:
+        waits.append(max(0.0, begin - until))
+        busy += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    told = [f"{len(ran)} kernels and copies, {busy / 1e3:.1f} ms of {(until - ran[0][0]) / 1e3:.1f} ms; waits:"]
+    for least, most in pairwise((0, 2, 5, 20, 100, 1_000, 1e9)):
+        those = [wait for wait in waits if least < wait <= most]
+        told.append(f"  {least}-{most:.0f} us: {len(those)} times, {sum(those) / 1e3:.1f} ms")
+    return "\n".join(told)
+
+
 def _profile(events: Any, first: int) -> None:
     """Has two steps profiled, the first of them after step `first`."""
     from torch.profiler import ProfilerActivity, profile
@@ -252,6 +271,9 @@ def _profile(events: Any, first: int) -> None:
         elif event == "train-step" and facts["step"] == first + 2:
             profiler.stop()
             print(profiler.key_averages().table(sort_by="cuda_time_total", row_limit=40, max_name_column_width=90))
+            with tempfile.NamedTemporaryFile(suffix=".json") as trace:
+                profiler.export_chrome_trace(trace.name)
+                print(_waits(json.loads(Path(trace.name).read_text(encoding="utf-8"))["traceEvents"]))
             print(PROFILED, flush=True)
 
     events.emit = emit_and_profile
