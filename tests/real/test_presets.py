@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from wan22lora.machine.settings import Machine
-from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN, option_tokens
+from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN
 from wan22lora.plan.build import prepare
 from wan22lora.plan.prepared import History, Prepared
 from wan22lora.spec.load import load_spec
@@ -20,6 +20,7 @@ from wan22lora.spec.presets import preset_names
 from wan22lora.spec.template import wants_clips
 from wan22lora.trainer.options import OPTIONS
 
+from ..argv import option_tokens
 from .environment import SmallModels, make_environment, parse_only
 
 PROGRAMS = {"cache-latents": CACHE_LATENTS, "cache-text": CACHE_TEXT}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from wan22lora.dataset import memory
 from wan22lora.dataset.source import Source
 
 settings.register_profile("any machine", deadline=None)  # how long one example takes says more of the machine
@@ -40,6 +41,12 @@ def videos(folder: Path, tmp_path: Path) -> Callable[..., Source]:
         return Source(index=0, kind="videos", **(place | values))
 
     return make
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that the tests have only just written count as old."""
+    monkeypatch.setattr(memory, "SETTLED", -60.0)
 
 
 NOBODY = 65534

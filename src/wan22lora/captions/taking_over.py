@@ -25,11 +25,6 @@ class TakingOver:
     changes: tuple[Change, ...]
     findings: tuple[Finding, ...]
 
-    @property
-    def replacing(self) -> int:
-        """Captions with words that would be replaced."""
-        return sum(not is_empty(change.old) for change in self.changes)
-
 
 def take_over(path: Path, place: Place, how: How | None = None, *, only_missing: bool = False) -> TakingOver:
     """Reads the answers and finds what they change. Raises DatasetError where none can be taken over."""

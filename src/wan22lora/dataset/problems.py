@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,10 +17,13 @@ SHOWN = 5
 Level = Literal["error", "warning"]
 
 
-def listed(names: Sequence[str]) -> str:
-    """`a, b, c` or `a, b, c, d, e and 295 more`."""
-    shown = ", ".join(readable(name).replace("\n", "\\n") for name in names[:SHOWN])
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
+def listed(names: Iterable[str], last: str = ", ") -> str:
+    """`a, b, c` or `a, b, c, d, e and 295 more`; `a, b and c` where `last` is ` and `."""
+    names = list(names)
+    shown = [readable(name).replace("\n", "\\n") for name in names[:SHOWN]]
+    if len(names) > SHOWN:
+        return f"{', '.join(shown)} and {len(names) - SHOWN} more"
+    return last.join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
 
 
 def counted(count: int, noun: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,11 +42,3 @@ def gb(count: float) -> str:
 def gib(count: float) -> str:
     """Bytes as GiB, as nvidia-smi and torch count the memory of a GPU."""
     return f"{count / 2**30:.1f} GiB"
-
-
-def listed(names: Iterable[str], most: int = 4) -> str:
-    """`a, b and c`, or the first few and how many more."""
-    names = list(names)
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wan22lora.doctor.check import Check, failure, gb, listed, ok
+from wan22lora.dataset.problems import listed
+from wan22lora.doctor.check import Check, failure, gb, ok
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import Need, run_folder_needs
 from wan22lora.doctor.weights import needed
@@ -58,7 +59,7 @@ def _room(folders: list[_Folder]) -> Check:
     """All folders of one disk."""
     space, amount = folders[0].space, sum(folder.amount for folder in folders)
     name = f"disk-{folders[0].name}"
-    where = listed([str(folder.space.folder) for folder in folders if folder.needs] or [str(space.folder)])
+    where = listed([str(folder.space.folder) for folder in folders if folder.needs] or [str(space.folder)], " and ")
     text = f"{gb(space.free)} are free for {where}"
     if not amount:
         return ok(name, text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from wan22lora.doctor.check import Check, failure, gib, listed, ok, warning
+from wan22lora.dataset.problems import listed
+from wan22lora.doctor.check import Check, failure, gib, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import GIB, Need, gpu_needs
 from wan22lora.doctor.several_gpus import devices_of
@@ -109,7 +110,7 @@ def _no_such_gpu(facts: Facts, wanted: str) -> Check:
         return failure("gpu", "The NVIDIA driver answers, but it has no GPU to offer.", "nvidia-smi -L")
     if wanted.startswith("MIG-"):
         return warning("gpu", f"CUDA_VISIBLE_DEVICES names {wanted}, a part of a GPU, whose memory is not looked at.")
-    there = listed([f"{each.index} ({each.name})" for each in facts.nvidia.gpus])
+    there = listed([f"{each.index} ({each.name})" for each in facts.nvidia.gpus], " and ")
     text = f"CUDA_VISIBLE_DEVICES names {wanted}, and this machine has GPU {there}."
     named = [each for each in facts.machine.gpus if facts.nvidia.gpu(each) is not None]
     return failure("gpu", text, f"export CUDA_VISIBLE_DEVICES={','.join(named) or '0'}")
@@ -128,7 +129,7 @@ def _too_little(chosen: Gpu, need: Need, users: str, prefix: str) -> Check:
 
 def _users(chosen: Gpu) -> str:
     largest = sorted(chosen.processes, key=lambda each: -(each.memory or 0))
-    return listed([_user(each) for each in largest])
+    return listed([_user(each) for each in largest], " and ")
 
 
 def _user(process: GpuProcess) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wan22lora.doctor.check import Check, failure, listed, ok, warning
+from wan22lora.dataset.problems import listed
+from wan22lora.doctor.check import Check, failure, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.repair import setup
 from wan22lora.errors import command
@@ -43,5 +44,5 @@ def _changes(facts: Facts) -> Iterator[Check]:
     elif found.modified:
         count = len(found.modified)
         files = "1 file of the checkout differs" if count == 1 else f"{count} files of the checkout differ"
-        text = f"{files} from the revision: {listed(found.modified)}."
+        text = f"{files} from the revision: {listed(found.modified, ' and ')}."
         yield warning("musubi-changes", text, command("git", "-C", folder, "stash", "-u"))

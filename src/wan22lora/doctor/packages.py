@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from wan22lora.doctor.check import Check, failure, listed, ok, warning
+from wan22lora.dataset.problems import listed
+from wan22lora.doctor.check import Check, failure, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.repair import install, install_torch, module, other_python
 from wan22lora.musubi.environment import OLDEST_PYTHON, TOO_NEW_PYTHON
@@ -37,7 +38,9 @@ def packages(facts: Facts) -> Iterator[Check]:
         return
     broken = {name: error for name, error in found.errors.items() if name not in facts.wanted and name != "torch.cuda"}
     if broken:
-        text = f"musubi-tuner's environment cannot import {listed(_reason(each) for each in broken.items())}."
+        text = (
+            f"musubi-tuner's environment cannot import {listed((_reason(each) for each in broken.items()), ' and ')}."
+        )
         of_torch = broken.keys() & {"torch", "torchvision"}
         yield failure("packages", text, install_torch(facts) if of_torch else install(facts))
     elif found.modules:
@@ -56,7 +59,7 @@ def packages(facts: Facts) -> Iterator[Check]:
         if name in demanded and demanded[name] != version
     ]
     if others:
-        text = f"Other versions than musubi-tuner demands: {listed(others)}."
+        text = f"Other versions than musubi-tuner demands: {listed(others, ' and ')}."
         yield warning("package-versions", text, install(facts))
 
 

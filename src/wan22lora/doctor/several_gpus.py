@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from wan22lora.doctor.check import Check, failure, listed, ok, warning
+from wan22lora.dataset.problems import listed
+from wan22lora.doctor.check import Check, failure, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.needs import experts_to_train
 from wan22lora.machine.gpus import BY_SLOT, ORDER_VARIABLE, usable_gpus
@@ -18,10 +19,10 @@ def several_gpus(facts: Facts) -> Iterator[Check]:
         return
     several = len(facts.nvidia.gpus) > 1
     if several and _is_counted_otherwise(facts, devices):
-        kinds = listed(sorted(_names(facts.nvidia.gpus)))
+        kinds = listed(sorted(_names(facts.nvidia.gpus)), " and ")
         text = (
             f"This machine has different GPUs ({kinds}). CUDA numbers them by speed and nvidia-smi by slot, so GPU "
-            f"{listed(devices)} may be {'another one' if len(devices) == 1 else 'others'} in training."
+            f"{listed(devices, ' and ')} may be {'another one' if len(devices) == 1 else 'others'} in training."
         )
         yield warning("gpu-order", text, f"export {ORDER_VARIABLE}={BY_SLOT}")
     elif several:
@@ -52,7 +53,7 @@ def _is_counted_otherwise(facts: Facts, devices: Iterable[str]) -> bool:
 def _used(facts: Facts) -> str:
     usable, spec = usable_gpus(facts.machine.gpus, facts.nvidia), facts.run.spec if facts.run is not None else None
     if spec is not None and spec.parallel == "ddp" and len(usable) > 1:
-        return f"each expert trains over GPU {listed(usable)}"
+        return f"each expert trains over GPU {listed(usable, ' and ')}"
     if len(usable) > 1 and (spec is None or (spec.parallel == "experts" and len(spec.experts) > 1)):
         return f"the two experts of a run train at the same time, on GPU {usable[0]} and GPU {usable[1]}"
     others = f"; {_why_no_others(facts)}" if len(usable) < 2 else ""

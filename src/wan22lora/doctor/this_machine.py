@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wan22lora import __version__
-from wan22lora.doctor.check import Check, failure, listed, ok, warning
+from wan22lora.dataset.problems import listed
+from wan22lora.doctor.check import Check, failure, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.errors import command
 
@@ -54,7 +55,7 @@ def variables(facts: Facts) -> Iterator[Check]:
     given = facts.variables
     distributed = [name for name in _DISTRIBUTED if name in given]
     if distributed:
-        text = f"{listed(distributed)} set in this shell would make a training wait for others to join it."
+        text = f"{listed(distributed, ' and ')} set in this shell would make a training wait for others to join it."
         yield failure("variables", text, command("unset", *distributed))
     if "PYTHONHOME" in given:
         text = "PYTHONHOME is set, and musubi-tuner's Python would look for its library there."
@@ -64,7 +65,7 @@ def variables(facts: Facts) -> Iterator[Check]:
         yield warning("variables", text, "unset CUDA_LAUNCH_BLOCKING")
     accelerate = sorted(name for name in given if name.startswith("ACCELERATE_"))
     if accelerate:
-        text = f"{listed(accelerate)} set in this shell may change how accelerate trains."
+        text = f"{listed(accelerate, ' and ')} set in this shell may change how accelerate trains."
         yield warning("variables", text, command("unset", *accelerate))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from wan22lora.doctor.check import Check, failure, gb, listed, ok, warning
+from wan22lora.dataset.problems import listed
+from wan22lora.doctor.check import Check, failure, gb, ok, warning
 from wan22lora.doctor.facts import Facts
 from wan22lora.doctor.stored import Stored
 from wan22lora.errors import command
@@ -49,7 +50,7 @@ def weights(facts: Facts) -> Iterator[Check]:
     if facts.run is not None and there and not problems:
         yield ok("weights", f"{_names(there)}: headers are as they should be")
     elif facts.run is None and complete:
-        yield ok("weights", f"Weights for {listed(complete)} are in {facts.machine.models}")
+        yield ok("weights", f"Weights for {listed(complete, ' and ')} are in {facts.machine.models}")
 
 
 def tokenizer(facts: Facts) -> Iterator[Check]:
@@ -59,7 +60,7 @@ def tokenizer(facts: Facts) -> Iterator[Check]:
         return
     text = "T5's tokenizer is not on this machine"
     if found is not None:
-        text = f"T5's tokenizer in {found.hub} lacks {listed(found.missing)}"
+        text = f"T5's tokenizer in {found.hub} lacks {listed(found.missing, ' and ')}"
     fix = command(*_FETCH, "tokenizer")
     offline = next((name for name in _OFFLINE if facts.variables.get(name, "0") not in ("", "0")), "")
     hidden = found is not None and found.hub == facts.machine.hub
@@ -93,4 +94,4 @@ def _files_of(facts: Facts, task: TaskName) -> list[Stored]:
 
 
 def _names(files: Sequence[Stored]) -> str:
-    return listed(file.path.name for file in files)
+    return listed((file.path.name for file in files), " and ")

@@ -116,14 +116,6 @@ def kept_kernels(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
     return {name: str(place) for name, place in places.items() if not variables.get(name)}
 
 
-def option_tokens(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """The part of a program's argv after its script: what its own parser sees."""
-    for index, token in enumerate(argv):
-        if is_program(token):
-            return argv[index + 1 :]
-    return ()
-
-
 def is_program(token: str) -> bool:
     """Whether a word of a command names what runs: a script of musubi's, or the trainer extension."""
     if token == str(TRAINER):

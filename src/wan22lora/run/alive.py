@@ -24,14 +24,6 @@ def birth(pid: int) -> int | None:
     return stat.birth if stat else None
 
 
-def pid_alive(pid: int) -> bool:
-    """True while a process of this number exists and is more than a zombie."""
-    if _has_proc():
-        stat = _stat(pid)
-        return stat is not None and stat.state not in "ZX"
-    return _answers(pid, group=False)
-
-
 def members(group: int) -> tuple[int, ...] | None:
     """The pids of a process group that still run; None where there is no /proc.
 
@@ -47,7 +39,7 @@ def members(group: int) -> tuple[int, ...] | None:
 def group_alive(group: int) -> bool:
     """True while any process of the group runs."""
     living = members(group)
-    return bool(living) if living is not None else _answers(group, group=True)
+    return bool(living) if living is not None else _answers(group)
 
 
 def _has_proc() -> bool:
@@ -64,15 +56,9 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(fields[0].decode("ascii"), int(fields[2]), int(fields[19]))
 
 
-def _answers(number: int, *, group: bool) -> bool:
+def _answers(group: int) -> bool:
     try:
-        if group:
-            os.killpg(number, 0)
-        else:
-            os.kill(number, 0)
-    except ProcessLookupError:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):  # the latter is what macOS answers for a group of zombies
         return False
-    except PermissionError:
-        # macOS answers so for a group of zombies; for a single pid it means somebody else's living process.
-        return not group
     return True

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from wan22lora.errors import MachineError
-from wan22lora.run import alive
 from wan22lora.run.ask import ask
+
+from ..living import pid_alive
 
 
 def test_both_streams_and_the_exit_code_come_back() -> None:
@@ -33,7 +34,7 @@ def test_a_program_that_takes_too_long_is_killed_with_what_it_started(tmp_path: 
     assert answer.timed_out
     assert not answer.ok
     assert time.monotonic() - begun < 10
-    assert not alive.pid_alive(int(answer.stdout))
+    assert not pid_alive(int(answer.stdout))
 
 
 def test_the_environment_is_the_one_given_and_the_folder_too(tmp_path: Path) -> None:

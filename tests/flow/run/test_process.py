@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from wan22lora.errors import MachineError
-from wan22lora.run.alive import group_alive, pid_alive
+from wan22lora.run.alive import group_alive
 from wan22lora.run.pipes import Stream
 from wan22lora.run.process import ProcessResult, run_process
 from wan22lora.run.stop import StopRequest
+
+from ..living import pid_alive
 
 CHILDREN = Path(__file__).parent / "children"
 

@@ -22,7 +22,6 @@ from wan22lora.errors import Failure, Finding, Interrupted, MachineError, StepFa
 from wan22lora.machine.ram import Ram
 from wan22lora.plan.model import Plan, Step, StepId
 from wan22lora.plan.states import states_of
-from wan22lora.run import alive
 from wan22lora.run.folder import RunFolder
 from wan22lora.run.ledger import Event, read_events
 from wan22lora.run.left_running import left_running
@@ -31,6 +30,8 @@ from wan22lora.run.runner import Outcome, execute
 from wan22lora.run.state import RunState, fold
 from wan22lora.run.stop import StopRequest
 from wan22lora.run.waiting import ROOM, has_room
+
+from ..living import pid_alive
 
 CHILDREN = Path(__file__).parent / "children"
 SOURCE = Path(__file__).parents[3] / "src"
@@ -121,7 +122,7 @@ class House:
 
     def assert_nothing_runs(self) -> None:
         for mark in self.path.glob("*-waits"):
-            assert not alive.pid_alive(int(mark.read_text()))
+            assert not pid_alive(int(mark.read_text()))
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_one_that_was_killed_while_it_waited_is_started_anew(house: House, numbe
         wait_until(house.mark("train-low").exists)
         pid = house.pid_of_waiting("train-low")
         os.kill(pid, number)
-        wait_until(lambda: not alive.pid_alive(pid))
+        wait_until(lambda: not pid_alive(pid))
         (house.path / "killed").touch()
 
     killing = threading.Thread(target=kill)
@@ -230,7 +231,7 @@ def test_a_stop_ends_what_waits_and_does_not_speak_of_it(house: House) -> None:
 
     def look(event: Event) -> None:
         if event["event"] == "step-ended" and event["id"] == "train-high":
-            gone.append(not alive.pid_alive(house.pid_of_waiting("train-low")))
+            gone.append(not pid_alive(house.pid_of_waiting("train-low")))
 
     house.on_event = look
     stopping = threading.Thread(target=stop)
@@ -317,7 +318,7 @@ def test_a_killed_run_leaves_nothing_waiting(house: House, moment: str, killed: 
     finally:
         runner.kill()
         runner.wait()
-    wait_until(lambda: not alive.pid_alive(pid))
+    wait_until(lambda: not pid_alive(pid))
     assert started(house, waiting) == []
     assert house.state.steps[waiting].status == "waiting"
     for step in left_running(house.folder.path):  # the one before, where its guard is dead too

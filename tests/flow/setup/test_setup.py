@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from wan22lora.run import alive
 
+from ..living import pid_alive
 from .conftest import SOURCE, Box, Boxes
 
 RUN = """\
@@ -286,5 +287,5 @@ def test_what_a_killed_setup_left_running_is_waited_for(quick_box: Box) -> None:
     (quick_box.data / "setup-running.json").write_text(json.dumps(running), encoding="utf-8")
     process = quick_box.start("--yes", "--no-models", "--musubi-repo", quick_box.origin.url)
     assert process.wait(timeout=30) == 0
-    assert not alive.pid_alive(left.pid)
+    assert not pid_alive(left.pid)
     left.wait()

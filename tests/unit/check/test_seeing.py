@@ -11,7 +11,6 @@ from wan22lora.check import seeing
 from wan22lora.check.facts import Looked, look_at
 from wan22lora.check.picture_facts import PictureFacts
 from wan22lora.check.pictures import duplicate_remarks, picture_remarks
-from wan22lora.dataset import memory as memory_module
 from wan22lora.dataset.memory import Memory
 from wan22lora.dataset.png import png_damage
 from wan22lora.dataset.scan import scan
@@ -19,17 +18,14 @@ from wan22lora.dataset.source import Source
 
 from .conftest import damage
 
+pytestmark = pytest.mark.usefixtures("settled")
+
 
 @pytest.fixture
 def short_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough for a JPEG of 128², not for a PNG."""
     monkeypatch.setattr(seeing, "_threads", lambda: 1)
     monkeypatch.setattr(seeing, "CORE_SECONDS", 0.0001)
-
-
-@pytest.fixture(autouse=True)
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_module, "SETTLED", -60.0)
 
 
 def look(source: Source, memory: Memory | None = None, *, thorough: bool = False) -> Looked:

@@ -18,13 +18,9 @@ from wan22lora.dataset.memory import Memory
 from wan22lora.dataset.scan import scan
 from wan22lora.dataset.source import Source
 
+pytestmark = pytest.mark.usefixtures("settled")
+
 LONG_AGO = 1_600_000_000
-
-
-@pytest.fixture(autouse=True)
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that the tests have only just written count as old."""
-    monkeypatch.setattr(module, "SETTLED", -60.0)
 
 
 @pytest.fixture

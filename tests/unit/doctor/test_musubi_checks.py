@@ -70,7 +70,7 @@ def test_changed_files_are_listed(healthy: Facts) -> None:
     _, check = musubi.checkout(replace(healthy, checkout=replace(healthy.checkout, modified=changed)))
     assert check.status == "warning"
     assert "6 files of the checkout differ" in check.text
-    assert "src/d.py and 2 more" in check.text
+    assert "src/e.py and 1 more" in check.text
     assert check.fix.endswith("stash -u")
 
 

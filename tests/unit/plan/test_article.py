@@ -7,10 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from wan22lora.machine.settings import Machine
-from wan22lora.musubi.programs import TRAINER, option_tokens
+from wan22lora.musubi.programs import TRAINER
 from wan22lora.plan.model import Step
 from wan22lora.plan.prepared import Prepared
 from wan22lora.trainer.options import OPTIONS
+
+from ...argv import option_tokens
 
 SHARED = {
     "--xformers": [],

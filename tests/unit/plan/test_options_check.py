@@ -10,8 +10,10 @@ from wan22lora.errors import SpecError
 from wan22lora.musubi.contract import Option, load_contract
 from wan22lora.musubi.options import OWNED_OPTIONS
 from wan22lora.musubi.pins import PINS
-from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN, option_tokens
+from wan22lora.musubi.programs import CACHE_LATENTS, CACHE_TEXT, TRAIN
 from wan22lora.plan.prepared import Prepared
+
+from ...argv import option_tokens
 
 Make = Callable[..., Prepared]
 BASE = "name: paper\npreset: article-wan22\nimages: ./pictures\n"
