@@ -173,6 +173,18 @@ def computed_again():
     return told
 
 
+def random_states_read(how):
+    """How often the compiled blocks of a step look at the state of the random numbers, for attention made anew."""
+    model, network = build(checkpointing=True)
+    making.make_fast(model, network, **how)
+    learn(model, network, "t2v", "two")
+    loss, read, real = predict(model, "t2v", "two").square().mean(), [], torch.get_rng_state
+    torch.get_rng_state = lambda: read.append(None) or real()
+    loss.backward()
+    torch.get_rng_state = real
+    return len(read)
+
+
 SCALES = {"none": None, "tensor": (1,), "row": (None, 1), "group": (None, 2, 1)}
 """Of weights in fp8, by what has one; None stands for the rows."""
 
@@ -305,6 +317,7 @@ def main(how):
             name: partial(with_fp8_weights, scales="row", whole=name == "known") for name in ("known", "fast")
         }
         answer = {"distances": {"compiled": distances("t2v", "two", **same)}}
+        answer["random states read"] = random_states_read(same)
         answer["fp8"] = distances("t2v", "two", prepare=weights_of, fp8_results=torch.float32, **same)
     print()
     print(json.dumps(answer))
