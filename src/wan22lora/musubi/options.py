@@ -71,6 +71,19 @@ TRAIN_OPTIONS: tuple[tuple[str, str], ...] = (
     ("title", "metadata_title"),
     ("author", "metadata_author"),
 )
+IN_OUR_WORDS: Mapping[str, str] = {
+    **{option: setting for setting, option in TRAIN_OPTIONS if setting != option},
+    "lr": "learning_rate",
+    # of its dataset.toml
+    "image_directory": "images",
+    "video_directory": "videos",
+    "image_jsonl_file": "image_jsonl",
+    "video_jsonl_file": "video_jsonl",
+    "num_repeats": "repeats",
+    "enable_bucket": "bucket",
+    "target_frames": "frames",
+}
+"""musubi's names of what has another name in a run.yaml; its users write them."""
 OWNED_OPTIONS = frozenset(
     {option for _, option in TRAIN_OPTIONS}
     | set(ATTENTION_FLAGS.values())

@@ -12,6 +12,10 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from wan22lora.errors import Finding
+from wan22lora.musubi.contract import load_contract
+from wan22lora.musubi.options import IN_OUR_WORDS, OWNED_OPTIONS
+from wan22lora.musubi.pins import DEFAULT
+from wan22lora.musubi.programs import TRAIN
 from wan22lora.spec.document import Document, KeyPath, dotted
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -200,13 +204,18 @@ def _suggestion(model: type[BaseModel], path: KeyPath) -> str:
     owner = fields_at(model, path[:-1])
     wrong = str(path[-1])
     here = _by_written_name(owner) if owner is not None else {}
-    close = difflib.get_close_matches(wrong.lower().replace("-", "_"), here, n=1, cutoff=0.72)
+    elsewhere = {name: places for name, places in _everywhere(model).items() if places}
+    word = wrong.lower().replace("-", "_")
+    if (ours := IN_OUR_WORDS.get(word)) is not None and (ours in here or ours in elsewhere):
+        return f"did you mean `{ours if ours in here else elsewhere[ours]}`?"
+    close = difflib.get_close_matches(word, here, n=1, cutoff=0.72)
     if close:
         return f"did you mean `{close[0]}`?"
-    elsewhere = {name: places for name, places in _everywhere(model).items() if places}
-    close = difflib.get_close_matches(wrong.lower().replace("-", "_"), elsewhere, n=1, cutoff=0.8)
+    close = difflib.get_close_matches(word, elsewhere, n=1, cutoff=0.8)
     if close:
         return f"did you mean `{elsewhere[close[0]]}`?"
+    if f"--{word}" in load_contract(DEFAULT).programs[TRAIN] and word not in OWNED_OPTIONS:
+        return f"an option of musubi's own: `musubi: {{train: {{{word}: …}}}}`"
     above = dotted(path[:-1])
     listed = ", ".join(here)
     return f"keys {f'of {above}' if above else 'at the top'}: {listed}" if listed else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from wan22lora.errors import Finding, SpecError
+from wan22lora.musubi.options import IN_OUR_WORDS
 from wan22lora.spec.load import load_spec
 from wan22lora.spec.resolved import Spec
 
@@ -116,6 +117,36 @@ def test_a_misspelt_key_is_answered_with_the_right_one_and_its_place(refuse: Ref
 def test_a_key_in_the_wrong_place_is_answered_with_the_right_place(refuse: Refuse) -> None:
     (finding,) = refuse("name: a\npreset: style\nimages: x\nlearning_rate: 1e-4\n")
     assert finding.fix == "did you mean `train.learning_rate`?"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("train: {max_train_steps: 100}", "steps"),
+        ("train: {network-alpha: 16}", "alpha"),
+        ("train: {discrete_flow_shift: 3}", "timestep_shift"),
+        ("train: {lr: 1e-4}", "learning_rate"),
+        ("network_dim: 16", "train.rank"),
+        ("data: {enable_bucket: true}", "bucket"),
+        ("image_directory: x", "images"),
+        ("num_repeats: 2", "data.repeats"),
+    ],
+)
+def test_a_key_in_musubis_words_is_answered_with_ours(refuse: Refuse, written: str, meant: str) -> None:
+    (finding,) = refuse(f"name: a\npreset: style\nvideos: x\n{written}\n")
+    assert finding.fix == f"did you mean `{meant}`?"
+
+
+@pytest.mark.parametrize("written", ["train: {scale_weight_norms: 1}", "scale_weight_norms: 1"])
+def test_a_key_that_only_musubi_has_is_answered_with_where_it_goes(refuse: Refuse, written: str) -> None:
+    (finding,) = refuse(f"name: a\npreset: style\nimages: x\n{written}\n")
+    assert finding.fix == "an option of musubi's own: `musubi: {train: {scale_weight_norms: …}}`"
+
+
+def test_every_word_of_musubis_that_is_answered_is_answered_with_a_key_that_there_is(refuse: Refuse) -> None:
+    for theirs, ours in IN_OUR_WORDS.items():
+        (finding,) = refuse(f"name: a\npreset: style\nvideos: x\n{theirs}: 1\n")
+        assert finding.fix.removesuffix("`?").rpartition("`")[2].rpartition(".")[2] == ours
 
 
 def test_all_errors_come_at_once(refuse: Refuse) -> None:
