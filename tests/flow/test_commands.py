@@ -103,7 +103,12 @@ def test_schema_prints_a_valid_json_schema(place: Place) -> None:
         (("train", "run.yaml", "--only", "middle"), "middle"),
         (("train", "run.yaml", "--json"), "--dry-run"),
         (("cache", "run.yaml", "--json"), "--list, --why or --dry-run"),
-        (("train", "run.yaml", "--force=cook"), "cook"),
+        (("train", "run.yaml", "--force=cook"), "cook is no step; steps: cache-latents, cache-text"),
+        (("train", "run.yaml", "--force", "cache"), "cache is no step; steps: cache-latents, cache-text"),
+        (("train", "--force", "train-hihg", "run.yaml"), "train-hihg is no step"),
+        (("status", "run.yml"), "did you mean run.yaml?"),
+        (("check", "pictrues"), "did you mean pictures?"),
+        (("captions", "find", "pictrues", "a"), "did you mean pictures?"),
         (("cache", "run.yaml", "--only-text", "--only-latents"), "one of"),
     ],
 )
@@ -189,6 +194,14 @@ def test_ctrl_c_before_the_program_is_read_says_nothing(place: Place) -> None:
     stdout, stderr = process.communicate(timeout=20)
     assert (stdout, stderr) == ("", "")
     assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("setup",), ("models", "fetch"), ("models", "verify"), ("train",)])
+def test_an_argument_is_bracketed_once(place: Place, command: tuple[str, ...]) -> None:
+    usage = place.wan22lora(*command, "--help").stdout.splitlines()[0]
+    assert "RUN.YAML" in usage or "NAME" in usage
+    assert "[[" not in usage
+    assert "…" not in usage
 
 
 @pytest.mark.parametrize("group", [(), ("captions",), ("models",), ("presets",)])

@@ -11,6 +11,7 @@ from wan22lora.captions.instruction import CaptionKind
 from wan22lora.dataset.listing import extensions_of, media_among, names_in
 from wan22lora.dataset.source import Kind
 from wan22lora.errors import DatasetError, Finding, SpecError
+from wan22lora.spec.paths import similar
 
 KINDS: tuple[Kind, ...] = ("images", "videos")
 USUAL_EXTENSION = ".txt"
@@ -88,7 +89,9 @@ def _datasets(what: Path) -> tuple[list[_Dataset], str | None, str | None, tuple
         return [(what.absolute(), KINDS, USUAL_EXTENSION)], None, None, ()
     if not what.exists() or what.suffix.lower() not in (".yaml", ".yml"):
         state = "does not exist" if not what.exists() else "is neither a folder nor a run.yaml"
-        raise SpecError(f"{what} {state}", fix="Give the folder of pictures or clips, or a run.yaml.")
+        near = None if what.exists() else similar(what, ".yaml", ".yml")
+        fix = f"did you mean {near}?" if near else "Give the folder of pictures or clips, or a run.yaml."
+        raise SpecError(f"{what} {state}", fix=fix)
     from wan22lora.spec.load import load_spec
 
     spec = load_spec(what)

@@ -76,14 +76,16 @@ def run(argv: list[str]) -> int:
 
 def spelled_out(argv: list[str]) -> list[str]:
     """`--force` alone means every step; the option parser needs the word."""
-    from wan22lora.cli.choices import FORCE_ALL, STEP_NAMES
+    from wan22lora.cli.choices import FORCE_ALL, may_be_a_step
 
-    spelled = list(argv)
-    for index, token in enumerate(argv):
-        following = argv[index + 1] if index + 1 < len(argv) else ""
-        if token == "--force" and following not in STEP_NAMES:
-            spelled[index] = f"--force={FORCE_ALL}"
-    return spelled
+    spelled: list[str] = []
+    for token in argv:
+        if spelled and spelled[-1] == "--force":
+            spelled[-1] = f"--force={token if may_be_a_step(token) else FORCE_ALL}"
+            if may_be_a_step(token):
+                continue
+        spelled.append(token)
+    return [f"--force={FORCE_ALL}" if token == "--force" else token for token in spelled]
 
 
 def _refused_or_bug(error: OSError) -> int:

@@ -42,6 +42,11 @@ ExtendOption = Annotated[
 ]
 
 
+def may_be_a_step(word: str) -> bool:
+    """Whether a word behind `--force` is a step, perhaps a misspelt one, and not an option or the run."""
+    return word in STEP_NAMES or (word.replace("-", "").isalpha() and word[0] != "-" and not Path(word).exists())
+
+
 def forced(force: str | None) -> frozenset[str]:
     """The steps that `--force` names. Raises a usage error for a step that does not exist."""
     if force is None:

@@ -15,7 +15,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
 def doctor(
-    run_file: Annotated[Path | None, typer.Argument(metavar="[RUN.YAML]", help="A run to check, too.")] = None,
+    run_file: Annotated[Path | None, typer.Argument(metavar="RUN.YAML", help="A run to check, too.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
     musubi: MusubiOption = None,
 ) -> None:

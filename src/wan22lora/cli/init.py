@@ -12,10 +12,14 @@ import typer
 
 
 def init(
-    preset: Annotated[str | None, typer.Option(help="What to train; see `wan22lora presets list`.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="PRESET", help="What to train; see `wan22lora presets list`.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of pictures and captions.")] = None,
     videos: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of clips and captions.")] = None,
-    name: Annotated[str | None, typer.Option(help="The run's name, which its LoRA files carry.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The run's name, which its LoRA files carry.")
+    ] = None,
     trigger: Annotated[str | None, typer.Option(metavar="WORD", help="The word that calls the LoRA up.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")] = Path("run.yaml"),
 ) -> None:

@@ -13,7 +13,7 @@ TaskOption = Annotated[
     str | None, typer.Option("--task", metavar="TASK", help="t2v-A14B, i2v-A14B or t2v-14B; only what it needs.")
 ]
 NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]…", help="Files by their names in `models list`.")
+    list[str] | None, typer.Argument(metavar="NAME", help="Files by their names in `models list`.")
 ]
 DEFAULT_TASK = "t2v-A14B"
 

@@ -11,7 +11,7 @@ import typer
 def setup(
     run_file: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN.YAML]", help="The run to prepare for; without one, for Wan 2.2 text-to-video."),
+        typer.Argument(metavar="RUN.YAML", help="The run to prepare for; without one, for Wan 2.2 text-to-video."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print every command and download with its size; touch nothing.")

@@ -145,7 +145,9 @@ def _detail(step: StepState, now: float) -> str:
         return step.why
     if step.status == "running":
         return wording.duration(now - step.started) if step.started is not None else ""
-    parts = [wording.ending(step)]
+    parts = [wording.ending_behind(step)]
+    if step.status == "lost":
+        parts = ["was killed"]
     if step.step:
         parts.append(counted(step.step, "step"))
     if step.seconds_per_step is not None:

@@ -110,8 +110,7 @@ def _summary(step: StepState, status: str, now: float) -> str:
         return f"{step.told_end or 'last heard of'} {wording.duration(now - (step.heard or now))} ago"
     if status == "running":
         return f"for {wording.duration(now - step.started)}" if step.started is not None else ""
-    text = wording.ending(step)
-    return text if status == "outputs-wrong" else text.partition(" ")[2]  # its first word stands before the step
+    return wording.ending_behind(step)
 
 
 def _facts(step: StepState, status: str, folder: Path, now: float) -> Iterator[str]:

@@ -65,6 +65,12 @@ def ending(step: StepState) -> str:
     return f"failed after {took}" + (f" (exit code {step.exit_code})" if step.exit_code is not None else "")
 
 
+def ending_behind(step: StepState) -> str:
+    """The same behind a word that says already what became of it: `in 12 min 3 s`, `after 40 s (exit code 1)`."""
+    text = ending(step)
+    return text if step.status == "outputs-wrong" else text.partition(" ")[2]
+
+
 def told(event: Event) -> str | None:
     """A line about something that a trainer told of itself; None where there is nothing to show, or no sense in it."""
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wan22lora.errors import Finding, SpecError
+from wan22lora.spec.paths import similar
 
 KeyPath = tuple[str | int, ...]
 
@@ -77,10 +78,9 @@ def read_document(path: Path, *, shown_as: str | None = None) -> Document:
         with path.open(encoding="utf-8-sig") as opened:
             text = opened.read(LARGEST + 1)
     except FileNotFoundError:
-        raise SpecError(
-            f"{path}: there is no such file",
-            fix="wan22lora init --preset style --images DIR --name NAME   writes one",
-        ) from None
+        near = similar(path, ".yaml", ".yml")
+        fix = "wan22lora init --preset style --images DIR --name NAME   writes one"
+        raise SpecError(f"{path}: there is no such file", fix=f"did you mean {near}?" if near else fix) from None
     except IsADirectoryError:
         raise SpecError(f"{path}: is a folder", fix=f"name the file: {path / 'run.yaml'}") from None
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -49,6 +50,16 @@ def path_from(path: Path, named_by: str) -> Path:
         return absolute(path.expanduser())
     except RuntimeError:
         raise SpecError(f"{named_by}: {_no_home(str(path))}") from None
+
+
+def similar(path: Path, *endings: str) -> Path | None:
+    """A folder, or a file with one of the endings, that may have been meant by the name of one that is not there."""
+    try:
+        names = [each.name for each in path.parent.iterdir() if each.suffix.lower() in endings or each.is_dir()]
+    except OSError:
+        return None
+    close = difflib.get_close_matches(path.name, [name for name in names if name[0] != "."], n=1, cutoff=0.75)
+    return path.with_name(close[0]) if close else None
 
 
 def _no_home(text: str) -> str:

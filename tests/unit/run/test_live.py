@@ -171,7 +171,15 @@ def test_a_failed_step_stays_visible() -> None:
     scene.start()
     scene.train(3)
     scene.event("step-ended", id="train-high", outcome="failed", exit_code=1)
-    assert "  failed   train-high     failed after 6 s (exit code 1), 3 steps" in scene.text
+    assert "  failed   train-high     after 6 s (exit code 1), 3 steps" in scene.text
+
+
+def test_a_step_that_is_done_says_so_once() -> None:
+    scene = Scene(80)
+    scene.start()
+    scene.train(3)
+    scene.event("step-ended", id="train-high", outcome="done", exit_code=0)
+    assert "  done     train-high     in 6 s, 3 steps" in scene.text
 
 
 def test_the_terminal_is_redrawn_four_times_a_second_at_most() -> None:
