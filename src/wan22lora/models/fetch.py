@@ -47,12 +47,12 @@ def lacking_space(models: Path, wanted: Iterable[Standing]) -> Finding | None:
     return Finding(
         str(models),
         f"{gigabytes(needed)} are to be fetched and {gigabytes(space.free)} are free: {gigabytes(short)} are missing",
-        "\n    → ".join([*_removals(models, wanted), fix]),
+        "\n    → ".join([*removals(models, wanted), fix]),
     )
 
 
-def _removals(models: Path, wanted: Iterable[Standing]) -> Iterator[str]:
-    """What no run would miss. A link is left out: without it nothing is freed."""
+def removals(models: Path, wanted: Iterable[Standing]) -> Iterator[str]:
+    """What no run would miss, as commands. A link is left out: without it nothing is freed."""
     wrong = [(found.path, found.why) for found in wanted if found.state == "wrong"]
     kept = [(path, "was kept by an earlier fetch") for path in kept_files(models, CATALOGUE)]
     for path, why in (*wrong, *kept):

@@ -12,8 +12,9 @@ from wan22lora.doctor.run_facts import Run
 from wan22lora.errors import Finding
 from wan22lora.machine.settings import Machine
 from wan22lora.machine.space import space_at
+from wan22lora.models.fetch import removals
 from wan22lora.setup.environment import DISK_GIGABYTES
-from wan22lora.setup.model import Step
+from wan22lora.setup.model import Fetch, Step
 from wan22lora.setup.survey import Survey
 from wan22lora.spec.resolved import Spec
 
@@ -25,6 +26,8 @@ class Need:
     what: str
     folder: Path
     gigabytes: float
+    removals: tuple[str, ...] = ()
+    """Commands that would make room for it."""
 
 
 def needs_of(steps: Iterable[Step], found: Survey, machine: Machine, spec: Spec | None) -> tuple[Need, ...]:
@@ -41,7 +44,8 @@ def _needs(steps: Iterable[Step], found: Survey, machine: Machine, spec: Spec | 
             yield Need("its environment", found.environment.folder, step.download_gb * 2 if added else DISK_GIGABYTES)
             yield Need("downloaded packages", _package_cache(), step.download_gb)
         elif step.id == "weights":
-            yield Need("weights", machine.models, step.download_gb)
+            files = [found for action in step.actions if isinstance(action, Fetch) for found in action.files]
+            yield Need("weights", machine.models, step.download_gb, tuple(removals(machine.models, files)))
     if spec is not None:
         written = sum(need.amount for need in run_folder_needs(Run(spec.file, spec=spec)))
         yield Need(f"the run {spec.name}", spec.folder, written / 1e9)
@@ -55,7 +59,8 @@ def refusals_of_room(needs: Iterable[Need]) -> Iterator[Finding]:
             parts = ", ".join(f"{need.what} {need.gigabytes:.1f}" for need in wanted)
             text = f"{total - free:.1f} GB are missing: {free:.1f} GB are free, {total:.1f} GB are needed ({parts})"
             fix = "make room, choose a larger disk, or keep the weights elsewhere: wan22lora models use PATH"
-            yield Finding(f"disk of {folder}", text, fix)
+            ways = [way for need in wanted for way in need.removals]
+            yield Finding(f"disk of {folder}", text, "\n    → ".join([*ways, fix]))
 
 
 def facts_of_room(needs: Iterable[Need]) -> Iterator[str]:

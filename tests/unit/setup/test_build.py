@@ -20,6 +20,7 @@ from wan22lora.setup.model import Plan, Run
 from wan22lora.setup.recorded import Recorded
 from wan22lora.setup.show import plan_as_text, plan_in_short
 from wan22lora.setup.survey import Checkout, Environment, Survey
+from wan22lora.setup.weights import weights_step
 from wan22lora.setup.wishes import Wishes, wishes_of
 from wan22lora.spec.load import load_spec
 
@@ -156,6 +157,18 @@ def test_a_disk_that_is_too_small_is_refused_with_what_is_missing(monkeypatch: p
     (refusal,) = plan(FRESH).refusals
     assert "3.6 GB are missing" in str(refusal)
     assert "its environment 9.0" in str(refusal)
+
+
+def test_a_disk_that_is_too_small_names_the_weight_files_that_no_run_would_miss(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    set_free(monkeypatch, 10)
+    wrong = tmp_path / "vae" / "wan_2.1_vae.safetensors"
+    wrong.parent.mkdir()
+    wrong.write_bytes(bytes(4_000_000))
+    machine, weights = replace(MACHINE, models=tmp_path), weights_step(Wishes(), tmp_path)
+    (refusal,) = plan_setup(Wishes(), FRESH, machine, Recorded(Path("/config/machine.yaml"), {}), weights).refusals
+    assert refusal.fix.startswith(f"rm {wrong}  frees 4.0 MB: it ")
 
 
 def test_an_environment_for_another_revision_or_torch_is_made_anew() -> None:
