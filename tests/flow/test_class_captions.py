@@ -66,7 +66,7 @@ def test_a_caption_without_the_trigger_stops_the_run_before_anything_starts(plac
     (place.path / "pictures" / "03.txt").write_text("a house", encoding="utf-8")
     done = place.wan22lora("train", "run.yaml", "--rehearse")
     assert done.exit_code == 3
-    assert "pictures/03.txt: 1 of 18 captions lack the trigger `paperworld`: 03.png" in done.stderr
+    assert "pictures/03.txt: 1 of 18 captions lacks the trigger `paperworld`: 03.png" in done.stderr
     assert "preservation: null" in done.stderr
     assert not place.run.exists()
 

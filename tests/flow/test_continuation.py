@@ -91,8 +91,8 @@ def test_a_changed_spec_is_refused_with_what_differs_in_both_experts_and_the_way
     done = train(trained)
     assert done.exit_code == 7
     for part in (
-        "train-high and train-low: --learning_rate was 3e-4, is 1e-4",
-        "\ntrain-low: --network_dim was 16, is 8",
+        "train-high and train-low: learning_rate was 3e-4, is 1e-4",
+        "\ntrain-low: rank was 16, is 8",
         "→ wan22lora train run.yaml --rehearse --restart",
         "nothing was started",
     ):
@@ -107,12 +107,12 @@ def test_a_dry_run_shows_the_refusal_and_its_script_leaves_the_training_alone(tr
     describe(trained, "epochs: 3, learning_rate: 1e-4")
     done = train(trained, "--dry-run")
     assert done.exit_code == 7
-    assert "# train-high: refused: --learning_rate was 3e-4, is 1e-4" in done.stdout
+    assert "# train-high: refused: learning_rate was 3e-4, is 1e-4" in done.stdout
     assert "--restart" in done.stderr
     subprocess.run(["sh", "-c", done.stdout], check=True, env=trained.environment, capture_output=True)
     assert learned(trained) == before
     plan = json.loads(train(trained, "--dry-run", "--json").stdout)
-    assert [step.get("refused") for step in plan["steps"]][2:] == [["--learning_rate was 3e-4, is 1e-4"]] * 2
+    assert [step.get("refused") for step in plan["steps"]][2:] == [["learning_rate was 3e-4, is 1e-4"]] * 2
 
 
 def test_a_restart_moves_everything_aside_and_trains_anew(trained: Place) -> None:
@@ -166,7 +166,7 @@ def test_a_stopped_training_is_refused_too_when_its_settings_change(cached: Plac
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert done.exit_code == 7
-    assert "train-high: --seed was 5, is 7" in done.stderr
+    assert "train-high: seed was 5, is 7" in done.stderr
     assert "train-low" not in done.stderr
     done = train(cached, "--restart")
     assert done.exit_code == 0, done.output
@@ -177,11 +177,11 @@ def test_more_epochs_go_on_when_they_are_called_an_extension(trained: Place) -> 
     describe(trained, "epochs: 5")
     refused = train(trained)
     assert refused.exit_code == 7
-    assert "train-high and train-low: --max_train_epochs was 3, is 5" in refused.stderr
+    assert "train-high and train-low: epochs was 3, is 5" in refused.stderr
     assert "→ wan22lora train run.yaml --rehearse --extend" in refused.stderr
     done = train(trained, "--extend")
     assert done.exit_code == 0, done.output
-    assert "extended: --max_train_epochs was 3, is 5; continues at step 54 of 90" in done.stdout
+    assert "extended: epochs was 3, is 5; continues at step 54 of 90" in done.stdout
     for expert in ("high", "low"):
         assert steps(trained.run / "output" / f"paper-{expert}.safetensors") == "90"
     assert {path.name for path in (trained.run / "previous").rglob("*.safetensors")} == {

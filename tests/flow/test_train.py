@@ -121,7 +121,7 @@ def test_a_changed_learning_rate_trains_again_and_keeps_the_earlier_files_aside(
     place.write(f"{run}experts: {{low: {{learning_rate: 1e-4}}}}\n")
     done = place.wan22lora("train", "run.yaml", "--rehearse")
     assert done.exit_code == 0, done.output
-    assert "--learning_rate was 3e-4, is 1e-4" in done.stdout
+    assert "learning_rate was 3e-4, is 1e-4" in done.stdout
     assert [name for name in logs(place) if "train" in name] == [
         "003-train-high.log",
         "004-train-low.log",

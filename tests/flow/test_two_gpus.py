@@ -207,6 +207,7 @@ def test_the_printed_script_trains_both_at_once(pair: Place) -> None:
     script = pair.wan22lora("train", "run.yaml", "--dry-run", "--rehearse").stdout
     subprocess.run(["sh", "-c", script], check=True, env={**pair.environment, **SLOW}, capture_output=True)
     assert len(loras(pair)) == 2
+    assert "nothing to do" in pair.wan22lora("train", "run.yaml", "--rehearse").output
     kinds = [(event["event"], event.get("id")) for event in events(pair)]
     begun = [kinds.index(("training-begun", step)) for step in BOTH]
     ended = [kinds.index(("training-ended", step)) for step in BOTH]
@@ -220,6 +221,8 @@ def test_the_printed_script_fails_when_one_of_both_does_and_lets_the_other_end(p
     assert done.returncode != 0
     assert "train-high failed with exit code 1" in done.stderr
     assert list(loras(pair)) == ["paper-low.safetensors"]
+    plan = json.loads(pair.wan22lora("train", "run.yaml", "--rehearse", "--dry-run", "--json").stdout)
+    assert [step["id"] for step in plan["steps"] if not step["fresh"]] == ["train-high"]
 
 
 def test_an_expert_whose_weights_arrive_later_joins_the_one_that_trains(musubi: Place) -> None:  # noqa: F811

@@ -94,7 +94,7 @@ def test_a_longer_training_goes_on_from_the_end_of_the_shorter_one(
     describe(9)
     refused = wan22lora(*HIGH)
     assert refused.exit_code == 7
-    assert "--max_train_epochs was 8, is 9" in refused.output
+    assert "epochs was 8, is 9" in refused.output
     done = wan22lora(*HIGH, "--extend")
     assert done.exit_code == 0, done.output
     assert "continues at step 48 of 54" in done.output

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 
-from wan22lora.dataset.problems import listed
+from wan22lora.dataset.problems import counted, listed
 from wan22lora.dataset.scan import Scan
 from wan22lora.dataset.source import Item, Source
 from wan22lora.errors import Finding, Named
@@ -44,7 +44,8 @@ def _without_trigger(spec: Spec, scan: Scan, trigger: str) -> Iterator[Finding]:
     without = [item for item in scan.items if trigger not in item.caption]
     if not without:
         return
-    message = f"{len(without)} of {len(scan.items)} captions lack the trigger `{trigger}`"
+    lack = "lacks" if len(without) == 1 else "lack"
+    message = f"{len(without)} of {counted(len(scan.items), 'caption')} {lack} the trigger `{trigger}`"
     message += f": {listed([item.path.name for item in without])}"
     if other := sum(trigger.lower() in item.caption.lower() for item in without):
         message += (

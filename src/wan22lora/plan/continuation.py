@@ -150,6 +150,15 @@ def _refused(step: str, changes: Mapping[str, str], *, extendable: bool = False,
     return Turn(why, refusal=Refusal(findings, extendable, otherwise))
 
 
+def _together(ways: Iterable[str]) -> list[str]:
+    """One for all that begin alike: `put that back: train-high is finished, train-low goes on at step 36`."""
+    ends: dict[str, list[str]] = {}
+    for way in dict.fromkeys(ways):
+        beginning, _, end = way.partition(": ")
+        ends.setdefault(beginning, []).append(end)
+    return [f"{beginning}: {', '.join(each)}" for beginning, each in ends.items()]
+
+
 def raise_refusals(steps: Iterable[Step], command: str, outcome: str = "; nothing was started") -> None:
     """Raises RunFolderError with all that speaks against running these steps, and the ways out; `command` is what was
     typed."""
@@ -165,7 +174,7 @@ def raise_refusals(steps: Iterable[Step], command: str, outcome: str = "; nothin
     ways = [f"{command}{RESTART}: {anew}"]
     if all(refusal.extendable for _, refusal in refused):
         ways.append(f"{command}{EXTEND}: goes on to the new end")
-    ways += dict.fromkeys(refusal.otherwise for _, refusal in refused if refusal.otherwise)
+    ways += _together(refusal.otherwise for _, refusal in refused if refusal.otherwise)
     names = " and ".join(step.id for step, _ in refused)
     raise RunFolderError(
         f"{names} cannot go on under what run.yaml says now{outcome}",

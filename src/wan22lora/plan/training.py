@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from wan22lora.musubi.options import Option
+from wan22lora.musubi.options import TRAIN_OPTIONS, Option
 from wan22lora.musubi.safetensors import NotSafetensors, read_header
 
 WITHOUT_EFFECT = frozenset(
@@ -41,6 +41,7 @@ may go on under others. musubi puts the random states back after sampling (train
 LEARNED = "pictures and captions"
 """The part of a key that is the digest of a training's records (plan/made_from.py)."""
 SETTINGS = "dataset settings"
+_KEYS = {f"--{option}": setting for setting, option in TRAIN_OPTIONS}
 OF_LENGTH = frozenset({"--max_train_epochs", "--max_train_steps"})
 
 
@@ -121,6 +122,8 @@ def damage(writes: Iterable[Path]) -> str:
 
 
 def _change(part: str, before: str | None, now: str | None) -> str:
+    """In run.yaml's words: what was changed is a key there."""
+    part = _KEYS.get(part, part)
     if part == LEARNED:
         return f"{part} changed"
     if before is None:

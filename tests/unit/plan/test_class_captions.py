@@ -162,7 +162,7 @@ def test_one_caption_without_the_trigger_is_an_error_at_its_file(prepare: Prepar
     (pictures / "03.txt").write_text("a house", encoding="utf-8")
     found = [finding for finding in prepare(PERSON).dataset_findings if finding.level == "error"]
     assert [finding.where for finding in found] == [str(pictures / "03.txt")]
-    assert "1 of 18 captions lack the trigger `paperworld`: 03.png" in found[0].message
+    assert "1 of 18 captions lacks the trigger `paperworld`: 03.png" in found[0].message
     assert "`preservation: null`" in found[0].fix
 
 

@@ -13,6 +13,7 @@ from wan22lora.musubi.safetensors import write
 from wan22lora.plan.continuation import Asked, Before, Turn, raise_refusals, turn_of
 from wan22lora.plan.model import Step
 from wan22lora.plan.states import Kept, State
+from wan22lora.plan.training import differences
 
 STEP = "train-high"
 KEY = {"--learning_rate": "3e-4", "--max_train_epochs": "100", "--save_every_n_epochs": "20", "musubi": "v0.3.4"}
@@ -105,7 +106,7 @@ def test_what_would_bend_the_training_is_refused_part_by_part(turn: Make, finish
     key = {**OTHER, "musubi": "other", "--save_every_n_epochs": "20"}
     made = turn(key, done=KEY if finished else None, state=END if finished else HALFWAY)
     assert refused(made) == [
-        "train-high: --learning_rate was 3e-4, is 1e-4",
+        "train-high: learning_rate was 3e-4, is 1e-4",
         "train-high: musubi was v0.3.4, is other",
     ]
     assert made.refusal is not None
@@ -119,7 +120,7 @@ def test_what_the_datasets_settings_were_is_said_so_that_they_can_be_put_back(tu
 
 
 def test_a_finished_training_without_states_is_not_thrown_away_either(turn: Make) -> None:
-    assert refused(turn(OTHER, done=KEY)) == ["train-high: --learning_rate was 3e-4, is 1e-4"]
+    assert refused(turn(OTHER, done=KEY)) == ["train-high: learning_rate was 3e-4, is 1e-4"]
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -127,12 +128,12 @@ def test_a_longer_training_is_refused_until_it_is_called_an_extension(turn: Make
     state = END if finished else HALFWAY
     key = {**LONGER, "--save_every_n_epochs": "10"}
     made = turn(key, done=KEY if finished else None, state=state)
-    assert "train-high: --max_train_epochs was 100, is 150" in refused(made)
+    assert "train-high: epochs was 100, is 150" in refused(made)
     assert made.refusal is not None
     assert made.refusal.extendable
     extended = turn(key, done=KEY if finished else None, state=state, extend=True)
     assert extended.continues == state
-    assert "--max_train_epochs was 100, is 150" in extended.why
+    assert "epochs was 100, is 150" in extended.why
     assert extended.why.endswith(f"continues at step {state.step:,} of 2,700")
 
 
@@ -171,7 +172,7 @@ def test_a_restart_begins_anew_whatever_is_there(turn: Make, key: dict[str, str]
 
 def test_musubis_own_program_trains_again_as_it_always_did(turn: Make) -> None:
     assert turn(KEY, done=KEY, extension=False).fresh
-    assert turn(OTHER, done=KEY, extension=False) == Turn("--learning_rate was 3e-4, is 1e-4")
+    assert turn(OTHER, done=KEY, extension=False) == Turn("learning_rate was 3e-4, is 1e-4")
     assert turn(KEY, done=KEY, extension=False, again=frozenset({STEP})) == Turn("asked for")
     (said,) = refused(turn(LONGER, done=KEY, extension=False, extend=True))
     assert "cannot be extended" in said
@@ -200,8 +201,8 @@ def test_all_trainings_are_told_at_once_with_the_ways_out(turn: Make) -> None:
     said = str(caught.value)
     assert caught.value.exit_code == 7
     assert "train-high and train-low cannot go on" in said
-    assert "--max_train_epochs was 100, is 150" in said
-    assert "--learning_rate was 3e-4, is 1e-4" in said
+    assert "epochs was 100, is 150" in said
+    assert "learning_rate was 3e-4, is 1e-4" in said
     assert "→ wan22lora train run.yaml --restart:" in said
     assert "--extend" not in said
     assert "→ put that back: train-high goes on at step 900" in said
@@ -214,8 +215,14 @@ def test_what_changed_for_both_trainings_is_said_once(turn: Make) -> None:
     both = [step(name, turn(OTHER, done=KEY, state=END, step=name)) for name in ("train-high", "train-low")]
     with pytest.raises(RunFolderError) as caught:
         raise_refusals(both, "wan22lora train run.yaml")
-    assert str(caught.value).count("--learning_rate was 3e-4") == 1
-    assert "train-high and train-low: --learning_rate was 3e-4, is 1e-4" in str(caught.value)
+    assert str(caught.value).count("learning_rate was 3e-4") == 1
+    assert "train-high and train-low: learning_rate was 3e-4, is 1e-4" in str(caught.value)
+    assert "→ put that back: train-high is finished, train-low is finished" in str(caught.value)
+
+
+def test_a_difference_is_told_in_the_words_of_run_yaml() -> None:
+    before, now = {"--network_dim": "16", "--sdpa": "on"}, {"--network_dim": "8", "--network_alpha": "8"}
+    assert list(differences(before, now).values()) == ["rank was 16, is 8", "--sdpa on is gone", "alpha 8 is new"]
 
 
 def test_a_finished_training_is_finished_again_once_its_settings_are_back(turn: Make) -> None:
