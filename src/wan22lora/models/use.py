@@ -13,6 +13,7 @@ from wan22lora.models.catalogue import ModelFile
 from wan22lora.models.places import locate, target
 from wan22lora.models.recognise import what_is_wrong, what_it_is
 from wan22lora.musubi.weights import WeightsFacts, guess_from_name, inspect_weights
+from wan22lora.spec.paths import similar
 
 _ENDINGS = (".safetensors", ".pth", ".pt", ".gguf")
 _KIND_FOLDERS = ("diffusion_models", "unet", "text_encoders", "clip", "vae")
@@ -36,8 +37,10 @@ class Inventory:
 def inventory(folder: Path, files: tuple[ModelFile, ...]) -> Inventory:
     """Looks through a folder. Raises MachineError when there is none or it cannot be read."""
     if not folder.is_dir():
-        fix = f"{command('mkdir', '-p', folder)}  makes an empty one to fetch into"
-        raise MachineError(f"{folder} does not exist.", fix=fix)
+        near = similar(folder, *_ENDINGS)
+        ways = [f"did you mean {near}?"] if near else []
+        ways.append(f"{command('mkdir', '-p', folder)}  makes an empty one to fetch into")
+        raise MachineError(f"{folder} does not exist.", fix="\n→ ".join(ways))
     if not _is_layout(folder) and _is_layout(folder / "models"):
         folder = folder / "models"  # ComfyUI's own folder was given
     usable: list[tuple[ModelFile, Path]] = []

@@ -243,6 +243,11 @@ def test_a_folder_that_does_not_exist_is_not_recorded(said: Said, tmp_path: Path
     code, text = said("use", str(tmp_path / "a typo"))
     assert code == 4
     assert f"mkdir -p '{tmp_path / 'a typo'}'" in text
+    assert "did you mean" not in text
+    (tmp_path / "ComfyUI").mkdir()
+    code, text = said("use", str(tmp_path / "ComfiUI"))
+    assert code == 4
+    assert f"did you mean {tmp_path / 'ComfyUI'}?" in text
 
 
 def test_a_task_that_does_not_exist_is_named(said: Said) -> None:
