@@ -35,7 +35,7 @@ ON_GPU = ("kernel", "gpu_memcpy", "gpu_memset")
 """What the profiler calls that which runs there."""
 TABLE = (
     "reference:0:--gradient_checkpointing --speed reference",
-    "fast-22:22:--gradient_checkpointing --speed fast --activation_budget 0.22",
+    "fast-22:22:--gradient_checkpointing --speed fast --activation_budget 0.28",
     "fast-44:44:--gradient_checkpointing --speed fast",
     "fast-76:76:--speed fast --weights_cast_once 1",
     "max-22:22:--gradient_checkpointing --speed max --activation_budget 0.22",

@@ -31,7 +31,7 @@ class FullModels:
 
 @pytest.fixture(scope="session", autouse=True)
 def gpu_gib() -> float:
-    """The GPU's memory; every test here is skipped where something is missing."""
+    """What is free of the GPU's memory; every test here is skipped where something is missing."""
     memory = gpu_free_gib()
     if memory is None or any(name not in os.environ for name in NEEDED):
         pytest.skip(HOW)

@@ -36,7 +36,8 @@ def test_the_driver_tells_its_version_and_the_gpu(gpu_gib: float) -> None:
     assert nvidia.trouble is None
     assert nvidia.cuda is not None
     assert gpu is not None
-    assert gpu.total == round(gpu_gib * 2**30)
+    assert gpu.total is not None
+    assert 0.95 * gpu.total < gpu_gib * 2**30 <= gpu.total  # what is free; the driver keeps some for itself
     assert gpu.capability is not None
     assert gpu == nvidia.gpu(gpu.uuid)
 

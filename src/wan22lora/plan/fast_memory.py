@@ -49,8 +49,8 @@ CONSTANTS: Mapping[str, Constants] = {
     "max": Constants(fixed=14.30, token=6.075e-4, everything=1.76, cast=13.44),
 }
 """By `speed`. Without checkpointing there is one row: of its 56.4 GiB, `cast` is reckoned (the blocks' weights are as
-large again as in 8 bits), and the rest gives `everything`. What a token takes is fitted to a row of clips under `fast`;
-under `max` there is none."""
+large again as in 8 bits), and the rest gives `everything`. What a token takes is fitted to a row of clips under `fast`,
+and is enough for two under `max`."""
 
 
 @dataclass(frozen=True)
