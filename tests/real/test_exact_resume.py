@@ -104,6 +104,9 @@ MIXED = (
     " --held_out held-out.txt --validate_every_steps 3 --validation_timesteps 3 --gradient_accumulation_steps 2",
     "--optimizer_type adafactor --lr_scheduler constant",
     "--optimizer_type adafactor --optimizer_args relative_step=False scale_parameter=False --lr_scheduler linear",
+    "--speed fast --ema_decay 0.9 --max_data_loader_n_workers 2",
+    "--speed fast --max_train_steps 17 --save_every_n_steps 3 --num_timestep_buckets 4 --preservation_weight 0.7"
+    " --preservation_folder class-0 --held_out held-out.txt --validate_every_steps 5",
 )
 
 
@@ -119,7 +122,9 @@ def test_so_does_one_with(options: str, trainings: Trainings) -> None:
     assert_same(whole, broken)
 
 
-@pytest.mark.parametrize("options", ["--num_timestep_buckets 7", "--num_timestep_buckets 3 --network_dropout 0.3"])
+@pytest.mark.parametrize(
+    "options", ["--num_timestep_buckets 7", "--num_timestep_buckets 3 --network_dropout 0.3", "--speed fast"]
+)
 def test_one_stopped_after_every_step_comes_to_the_same_lora(options: str, trainings: Trainings) -> None:
     """Timestep buckets are drawn from Python's generator, which each dataset seeds when an epoch first meets it."""
     options = f"--max_train_epochs 2 --states_every_minutes 0 {options}"
