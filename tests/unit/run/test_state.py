@@ -323,6 +323,6 @@ def test_a_million_steps_fold_in_under_five_seconds() -> None:
             event["step"] = step
             yield event
 
-    begin = time.perf_counter()
+    begin = time.process_time()  # other tests take their share of the processor
     assert fold(history()).steps["train"].step == 1_000_000
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
