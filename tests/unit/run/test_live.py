@@ -166,20 +166,19 @@ def test_a_silent_program_is_told_after_five_minutes() -> None:
     assert "nothing printed for 5 min 9 s; process 7 is still running" in scene.text
 
 
-def test_a_failed_step_stays_visible() -> None:
+@pytest.mark.parametrize(
+    ("outcome", "exit_code", "line"),
+    [
+        ("failed", 1, "  failed   train-high     after 6 s (exit code 1), 3 steps"),
+        ("done", 0, "  done     train-high     in 6 s, 3 steps"),
+    ],
+)
+def test_a_step_that_ended_stays_visible_and_says_how_once(outcome: str, exit_code: int, line: str) -> None:
     scene = Scene(80)
     scene.start()
     scene.train(3)
-    scene.event("step-ended", id="train-high", outcome="failed", exit_code=1)
-    assert "  failed   train-high     after 6 s (exit code 1), 3 steps" in scene.text
-
-
-def test_a_step_that_is_done_says_so_once() -> None:
-    scene = Scene(80)
-    scene.start()
-    scene.train(3)
-    scene.event("step-ended", id="train-high", outcome="done", exit_code=0)
-    assert "  done     train-high     in 6 s, 3 steps" in scene.text
+    scene.event("step-ended", id="train-high", outcome=outcome, exit_code=exit_code)
+    assert line in scene.text
 
 
 def test_the_terminal_is_redrawn_four_times_a_second_at_most() -> None:
